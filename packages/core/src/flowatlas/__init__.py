@@ -1,0 +1,208 @@
+"""Flow matching for every modality and every manifold.
+
+The names typed most are importable from here; the folders hold the rest, one concept a file:
+`manifolds`, `paths`, `sources`, `couplings`, `objectives`, `solvers`, `sampling`, `exact`,
+`networks`, `training`, `benchmarks`.
+
+Nothing is imported until it is used (PEP 562), torch included: `import flowatlas` costs
+milliseconds, and `flowatlas.Sphere` imports manifolds alone.
+"""
+
+from typing import TYPE_CHECKING
+
+#: Module -> the names that are importable from `flowatlas` itself. Type checkers read the block
+#: under TYPE_CHECKING instead; a test holds the two together.
+_NAMES: dict[str, tuple[str, ...]] = {
+    "flowatlas.couplings": ("Coupling", "Independent", "MinibatchOT", "Paired"),
+    "flowatlas.manifolds": (
+        "SE3",
+        "SO3",
+        "Euclidean",
+        "FlatTorus",
+        "GeooptManifold",
+        "Lorentz",
+        "Manifold",
+        "ProductManifold",
+        "Sphere",
+    ),
+    "flowatlas.objectives": ("FlowMatching", "LossOutput"),
+    "flowatlas.paths": (
+        "AffinePath",
+        "ContinuousPath",
+        "DiscretePath",
+        "GeodesicPath",
+        "PathSample",
+        "ProductPath",
+    ),
+    "flowatlas.sampling": (
+        "Exact",
+        "Hutchinson",
+        "Solution",
+        "encode",
+        "integrate",
+        "interpolate",
+        "log_prob",
+        "sample",
+        "sample_with_log_prob",
+    ),
+    "flowatlas.schedulers": (
+        "CondOT",
+        "Cosine",
+        "Exponential",
+        "LinearVP",
+        "Polynomial",
+        "Scheduler",
+        "VariancePreserving",
+    ),
+    "flowatlas.solvers": (
+        "RK4",
+        "Dopri5",
+        "Euler",
+        "GivenGrid",
+        "Heun",
+        "Midpoint",
+        "PerSample",
+        "Shared",
+        "ShiftedGrid",
+        "UniformGrid",
+    ),
+    "flowatlas.sources": ("IGSO3", "Empirical", "Gaussian", "Source", "Uniform", "WrappedNormal"),
+    "flowatlas.time_samplers": (
+        "Beta",
+        "LogitNormal",
+        "Shifted",
+        "TimeSampler",
+        "UniformTime",
+        "UShaped",
+    ),
+}
+
+#: Folders and files that are reached as attributes, `flowatlas.exact`, after `import flowatlas`.
+_MODULES = (
+    "benchmarks",
+    "couplings",
+    "data",
+    "errors",
+    "exact",
+    "field",
+    "manifolds",
+    "networks",
+    "objectives",
+    "paths",
+    "plots",
+    "plugins",
+    "sampling",
+    "schedulers",
+    "solvers",
+    "sources",
+    "state",
+    "time_samplers",
+    "training",
+)
+
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = [*_MODULE_OF, "__version__"]
+
+if TYPE_CHECKING:
+    from flowatlas import benchmarks as benchmarks
+    from flowatlas import couplings as couplings
+    from flowatlas import data as data
+    from flowatlas import errors as errors
+    from flowatlas import exact as exact
+    from flowatlas import field as field
+    from flowatlas import manifolds as manifolds
+    from flowatlas import networks as networks
+    from flowatlas import objectives as objectives
+    from flowatlas import paths as paths
+    from flowatlas import plots as plots
+    from flowatlas import plugins as plugins
+    from flowatlas import sampling as sampling
+    from flowatlas import schedulers as schedulers
+    from flowatlas import solvers as solvers
+    from flowatlas import sources as sources
+    from flowatlas import state as state
+    from flowatlas import time_samplers as time_samplers
+    from flowatlas import training as training
+    from flowatlas.couplings import Coupling as Coupling
+    from flowatlas.couplings import Independent as Independent
+    from flowatlas.couplings import MinibatchOT as MinibatchOT
+    from flowatlas.couplings import Paired as Paired
+    from flowatlas.manifolds import SE3 as SE3
+    from flowatlas.manifolds import SO3 as SO3
+    from flowatlas.manifolds import Euclidean as Euclidean
+    from flowatlas.manifolds import FlatTorus as FlatTorus
+    from flowatlas.manifolds import GeooptManifold as GeooptManifold
+    from flowatlas.manifolds import Lorentz as Lorentz
+    from flowatlas.manifolds import Manifold as Manifold
+    from flowatlas.manifolds import ProductManifold as ProductManifold
+    from flowatlas.manifolds import Sphere as Sphere
+    from flowatlas.objectives import FlowMatching as FlowMatching
+    from flowatlas.objectives import LossOutput as LossOutput
+    from flowatlas.paths import AffinePath as AffinePath
+    from flowatlas.paths import ContinuousPath as ContinuousPath
+    from flowatlas.paths import DiscretePath as DiscretePath
+    from flowatlas.paths import GeodesicPath as GeodesicPath
+    from flowatlas.paths import PathSample as PathSample
+    from flowatlas.paths import ProductPath as ProductPath
+    from flowatlas.sampling import Exact as Exact
+    from flowatlas.sampling import Hutchinson as Hutchinson
+    from flowatlas.sampling import Solution as Solution
+    from flowatlas.sampling import encode as encode
+    from flowatlas.sampling import integrate as integrate
+    from flowatlas.sampling import interpolate as interpolate
+    from flowatlas.sampling import log_prob as log_prob
+    from flowatlas.sampling import sample as sample
+    from flowatlas.sampling import sample_with_log_prob as sample_with_log_prob
+    from flowatlas.schedulers import CondOT as CondOT
+    from flowatlas.schedulers import Cosine as Cosine
+    from flowatlas.schedulers import Exponential as Exponential
+    from flowatlas.schedulers import LinearVP as LinearVP
+    from flowatlas.schedulers import Polynomial as Polynomial
+    from flowatlas.schedulers import Scheduler as Scheduler
+    from flowatlas.schedulers import VariancePreserving as VariancePreserving
+    from flowatlas.solvers import RK4 as RK4
+    from flowatlas.solvers import Dopri5 as Dopri5
+    from flowatlas.solvers import Euler as Euler
+    from flowatlas.solvers import GivenGrid as GivenGrid
+    from flowatlas.solvers import Heun as Heun
+    from flowatlas.solvers import Midpoint as Midpoint
+    from flowatlas.solvers import PerSample as PerSample
+    from flowatlas.solvers import Shared as Shared
+    from flowatlas.solvers import ShiftedGrid as ShiftedGrid
+    from flowatlas.solvers import UniformGrid as UniformGrid
+    from flowatlas.sources import IGSO3 as IGSO3
+    from flowatlas.sources import Empirical as Empirical
+    from flowatlas.sources import Gaussian as Gaussian
+    from flowatlas.sources import Source as Source
+    from flowatlas.sources import Uniform as Uniform
+    from flowatlas.sources import WrappedNormal as WrappedNormal
+    from flowatlas.time_samplers import Beta as Beta
+    from flowatlas.time_samplers import LogitNormal as LogitNormal
+    from flowatlas.time_samplers import Shifted as Shifted
+    from flowatlas.time_samplers import TimeSampler as TimeSampler
+    from flowatlas.time_samplers import UniformTime as UniformTime
+    from flowatlas.time_samplers import UShaped as UShaped
+
+    __version__: str
+else:
+    # Out of sight of type checkers, to which a module with `__getattr__` has every name.
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name in _MODULE_OF:
+            value = getattr(import_module(_MODULE_OF[name]), name)
+        elif name in _MODULES:
+            value = import_module(f"flowatlas.{name}")
+        elif name == "__version__":
+            from importlib.metadata import version
+
+            value = version("flowatlas")
+        else:
+            raise AttributeError(f"module 'flowatlas' has no attribute {name!r}", name=name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -1,0 +1,18 @@
+"""Forward differentiation with a single return type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+__all__ = ["jvp"]
+
+
+def jvp(
+    fn: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]
+) -> tuple[Any, Any]:
+    """`fn(*primals)` and its derivative along `tangents`."""
+    value, derivative = torch.func.jvp(fn, primals, tangents)[:2]
+    return value, derivative

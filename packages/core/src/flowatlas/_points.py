@@ -1,0 +1,156 @@
+"""Masks and fixed points, in one form: a mapping from component to `(batch, *points)`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowatlas.errors import GeometryError, ShapeError
+from flowatlas.field import Fixed, Mask
+from flowatlas.paths.base import ContinuousPath, PathSample, StatePath
+from flowatlas.state import State
+
+__all__ = [
+    "by_name",
+    "check_data",
+    "fill_padding",
+    "fixed_masks",
+    "hold",
+    "impose",
+    "masked_mean",
+    "point_masks",
+]
+
+
+def by_name(state: State) -> Mapping[str, Tensor]:
+    """A state as a mapping; a lone tensor is named "x"."""
+    return {"x": state} if isinstance(state, Tensor) else state
+
+
+def check_data(path: StatePath, x: State, name: str) -> None:
+    """Raise unless every continuous component of `x` is finite and on its manifold."""
+    missing = sorted(set(path.components) - set(by_name(x)))
+    if missing:
+        raise ShapeError(f"{name}: components missing: {missing}; it has {sorted(by_name(x))}.")
+    for key, component in path.components.items():
+        if isinstance(component, ContinuousPath):
+            label = name if isinstance(x, Tensor) else f"{name}[{key!r}]"
+            component.manifold.check_point(by_name(x)[key], label)
+
+
+def _points_shape(path: StatePath, x: State, name: str) -> tuple[int, ...]:
+    value = by_name(x)[name]
+    return tuple(value.shape[: value.ndim - path.components[name].point_ndim])
+
+
+def _check_mask(mask: Tensor, shape: tuple[int, ...], label: str) -> Tensor:
+    if mask.dtype != torch.bool:
+        raise ShapeError(f"{label}: got dtype {mask.dtype}; it must be bool. Use {label} != 0.")
+    if mask.shape != shape:
+        raise ShapeError(
+            f"{label}: got shape {tuple(mask.shape)}; need {shape}, one entry per point."
+        )
+    return mask
+
+
+def point_masks(path: StatePath, mask: Mask | None, x: State) -> Mapping[str, Tensor] | None:
+    """Existence masks per component. One tensor for a mapping state is for every component."""
+    if mask is None:
+        return None
+    masks = {name: mask for name in by_name(x)} if isinstance(mask, Tensor) else mask
+    _check_names(masks, x, "mask")
+    return {
+        name: _check_mask(one, _points_shape(path, x, name), f"mask[{name!r}]")
+        for name, one in masks.items()
+    }
+
+
+def fixed_masks(path: StatePath, fixed: Fixed | None, x: State) -> Mapping[str, Tensor] | None:
+    """Which points of which component are given."""
+    if fixed is None:
+        return None
+    pairs = {"x": fixed} if isinstance(fixed, tuple) else fixed
+    _check_names(pairs, x, "fixed")
+    masks = {}
+    for name, (mask, value) in pairs.items():
+        expected = by_name(x)[name].shape
+        if value.shape != expected:
+            raise ShapeError(
+                f"fixed[{name!r}]: the value has shape {tuple(value.shape)}; need "
+                f"{tuple(expected)}, that of the state. Only its masked points are read."
+            )
+        masks[name] = _check_mask(mask, _points_shape(path, x, name), f"fixed[{name!r}] mask")
+        if value.is_floating_point() and not torch.isfinite(value[mask]).all():
+            raise GeometryError(
+                f"fixed[{name!r}]: the values to hold contain NaN or infinity; correct them or "
+                "leave those points out of the mask."
+            )
+    return masks
+
+
+def _check_names(named: Mapping[str, Any], x: State, label: str) -> None:
+    unknown = sorted(set(named) - set(by_name(x)))
+    if unknown:
+        raise ShapeError(f"{label}: no component {unknown}; the state has {sorted(by_name(x))}.")
+
+
+def fill_padding(path: StatePath, x: State, exists: Mapping[str, Tensor], filler: State) -> State:
+    """`x` with the points of `filler` where none exist, in its continuous components.
+
+    Padding is often zeros or NaN, which are on few manifolds, and a NaN born there reaches the
+    gradients even though its loss is left out. Tokens stay, for a filler's may be no data.
+    """
+    filled = {
+        name: torch.where(_over(exists[name], value), value, by_name(filler)[name])
+        if name in exists and isinstance(path.components[name], ContinuousPath)
+        else value
+        for name, value in by_name(x).items()
+    }
+    return filled["x"] if isinstance(x, Tensor) else filled
+
+
+def _over(mask: Tensor, x: Tensor) -> Tensor:
+    """A mask of points as a mask of the numbers of `x`."""
+    return mask.view(mask.shape + (1,) * (x.ndim - mask.ndim))
+
+
+def impose(path: StatePath, x: State, fixed: Fixed) -> State:
+    """`x` with its fixed points at their values."""
+    if isinstance(x, Tensor):
+        assert isinstance(fixed, tuple)
+        return _replace(x, *fixed)
+    assert isinstance(fixed, Mapping)
+    return {name: _replace(v, *fixed[name]) if name in fixed else v for name, v in x.items()}
+
+
+def _replace(x: Tensor, mask: Tensor, value: Tensor) -> Tensor:
+    return torch.where(_over(mask, x), value.to(x.dtype), x)
+
+
+def hold(path: StatePath, sample: PathSample, fixed: Fixed | None) -> PathSample:
+    """The path sample with fixed points clean."""
+    assert fixed is not None
+    return dataclasses.replace(sample, x_t=impose(path, sample.x_t, fixed))
+
+
+def masked_mean(
+    point_loss: Tensor,
+    name: str,
+    exists: Mapping[str, Tensor] | None,
+    given: Mapping[str, Tensor] | None,
+) -> Tensor:
+    """Mean over the points of each sample that exist and are not fixed, `(batch,)`."""
+    keep = None if exists is None else exists.get(name)
+    if given is not None and name in given:
+        keep = ~given[name] if keep is None else keep & ~given[name]
+    if keep is None:
+        return point_loss.flatten(1).mean(1) if point_loss.ndim > 1 else point_loss
+    # where, not a product: padding may hold NaN.
+    total = torch.where(keep, point_loss, 0.0)
+    if keep.ndim == 1:
+        return total
+    return total.flatten(1).sum(1) / keep.flatten(1).sum(1).clamp(min=1)

@@ -1,0 +1,248 @@
+"""Benchmarks on points of a manifold: likelihood, samples, and kernel estimates beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from flowatlas.benchmarks.baselines import fixed_bandwidth, gaussian_fit, neighbour_bandwidth
+from flowatlas.benchmarks.contract import Benchmark, Metric, Outcome, Published, Task
+from flowatlas.benchmarks.method import STAGES, Method, fixed_step_solver
+from flowatlas.benchmarks.metrics import (
+    embed,
+    energy_distance,
+    negative_log_likelihood,
+    sampling_noise,
+    sliced_wasserstein,
+)
+from flowatlas.benchmarks.pictures import Picture
+from flowatlas.benchmarks.preset import Preset
+from flowatlas.benchmarks.problem import Problem
+from flowatlas.manifolds import Euclidean
+from flowatlas.sampling import sample
+from flowatlas.solvers import Solver
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from flowatlas.benchmarks.training import Trained
+
+__all__ = ["PointBenchmark"]
+
+Array = NDArray[Any]
+#: Solvers and evaluations of the field for the curve of quality against cost.
+_CURVE_SOLVERS = ("euler", "midpoint", "rk4")
+_CURVE_NFE = (2, 4, 8, 16, 32, 64)
+_PROTOCOL = (
+    "NLL is minus the mean log density of the test points, by Dopri5 with the exact divergence. "
+    "Bandwidths, fitted sources and checkpoints are chosen on validation points; test points enter "
+    "no choice."
+)
+
+
+@dataclass(frozen=True)
+class PointBenchmark(Benchmark):
+    """Train a flow on points, score the likelihood of test points and the quality of samples.
+
+    Attributes:
+        load: `(seed, data_root)` to the problem; the split depends on the seed.
+        picture: what is kept and drawn.
+        compare: baselines: any of `kde_fixed`, `kde_neighbour`, `gaussian`.
+        The others are those of `Benchmark`.
+    """
+
+    name: str
+    summary: str
+    data: str
+    licence: str
+    methods: Mapping[str, Method]
+    presets: Mapping[str, Preset]
+    load: Callable[[int, Path | None], Problem]
+    picture: Picture
+    compare: tuple[str, ...] = ()
+    metrics: tuple[Metric, ...] = (
+        Metric("nll", "test NLL"),
+        Metric("nll_distinct", "test NLL, no copies"),
+        Metric("nll_source", "NLL of the source", "", 2),
+        Metric("energy", "energy distance", "lower", 5),
+        Metric("sliced_wasserstein", "sliced Wasserstein", "lower", 4),
+        Metric("seconds_training", "training, s", "", 0),
+    )
+    published: tuple[Published, ...] = ()
+    protocol: str = _PROTOCOL
+    baselines: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "kde_fixed": "kernel estimate, one bandwidth",
+            "kde_neighbour": "kernel estimate, bandwidth by neighbours",
+            "gaussian": "one Gaussian",
+            "exact": "the best possible: exact density; two sets of data",
+        }
+    )
+
+    def run(self, task: Task) -> Outcome:
+        # Lightning takes seconds to import, and lists of benchmarks do not need it.
+        from flowatlas.benchmarks.training import train_flow
+
+        problem = self.load(task.seed, task.data_root)
+        trained = train_flow(
+            task.method,
+            task.preset,
+            problem.manifold,
+            problem.split.train,
+            problem.split.validation,
+            seed=task.seed,
+            directory=task.directory,
+            resume=task.resume,
+            progress=task.progress,
+        )
+        metrics, arrays = _score(trained, problem, task)
+        if task.preset.baselines:
+            found, notes = self._baselines(problem, task)
+            metrics |= found
+            trained.notes.update(notes)
+        draw = _Sampler(trained, problem, task)
+        samples = draw(task.method.build_solver(), task.preset.samples)
+        quality, curves = _quality(draw, samples, problem)
+        arrays |= curves | trained.losses | self.picture.arrays(trained, problem, samples)
+        return Outcome(
+            metrics={**metrics, **quality},
+            nfe=task.method.nfe,
+            arrays=arrays,
+            notes=trained.notes,
+        )
+
+    def _baselines(self, problem: Problem, task: Task) -> tuple[dict[str, float], dict[str, str]]:
+        parts, distinct = problem.split, problem.distinct
+        metrics: dict[str, float] = {}
+        notes = {}
+        fits = {"kde_fixed": fixed_bandwidth, "kde_neighbour": neighbour_bandwidth}
+        test = parts.test[: task.preset.score_points]
+        for name in self.compare:
+            if name == "gaussian":
+                metrics["gaussian/nll"] = gaussian_fit(parts.train, test)
+                continue
+            found = fits[name](problem.manifold, parts.train, parts.validation)
+            value = found.density.log_prob(test)
+            metrics |= _nll(value, distinct, prefix=f"{name}/")
+            notes[name] = found.setting
+        return metrics, notes
+
+    def figures(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
+        from flowatlas.plots import loss_curve, nfe_curve
+
+        made = {"data, samples and density": self.picture.figure(arrays, title)}
+        curves = {
+            name: (arrays["curve_nfe"], arrays[f"curve_{name}"])
+            for name in _CURVE_SOLVERS
+            if f"curve_{name}" in arrays
+        }
+        if curves:
+            curves = {
+                name: (nfe[np.isfinite(values)], values[np.isfinite(values)])
+                for name, (nfe, values) in curves.items()
+            }
+            floor = float(arrays["curve_floor"])
+            made["quality against evaluations"] = nfe_curve(curves, floor=floor, title=title)
+        made["loss"] = loss_curve(
+            arrays["loss_steps"],
+            arrays["loss"],
+            validation=(arrays["validation_steps"], arrays["validation"]),
+            title=title,
+        )
+        return made
+
+
+def _nll(log_prob: Tensor, distinct: Tensor | None, prefix: str = "") -> dict[str, float]:
+    """NLL of all points, and of those that are no copies of training points."""
+    found = {f"{prefix}nll": -float(log_prob.double().mean())}
+    if distinct is not None:
+        rows = distinct[: len(log_prob)].to(log_prob.device)
+        if bool(rows.any()):
+            found[f"{prefix}nll_distinct"] = -float(log_prob[rows].double().mean())
+    return found
+
+
+def _score(
+    trained: Trained, problem: Problem, task: Task
+) -> tuple[dict[str, float], dict[str, Array]]:
+    preset, parts = task.preset, problem.split
+    device = next(trained.field.parameters()).device
+    test = parts.test[: preset.score_points]
+    x = test.float().to(device)
+    found = negative_log_likelihood(
+        trained.field, trained.path, x, rtol=preset.rtol, atol=preset.atol
+    )
+    metrics = _nll(found.log_prob, problem.distinct)
+    metrics |= {
+        "nll_standard_error": found.standard_error,
+        "nll_evaluations": float(found.nfe),
+        "points_scored": float(len(test)),
+        "seconds_training": trained.seconds,
+        "steps": float(trained.steps),
+    }
+    if trained.path.source.has_density:
+        metrics["nll_source"] = -float(trained.path.source.log_prob(x).double().mean())
+    if problem.distinct is not None:
+        metrics["copies"] = 1.0 - float(problem.distinct.double().mean())
+    if problem.law is not None and problem.law.has_density:
+        metrics["exact/nll"] = -float(problem.law.log_prob(test).mean())
+    return metrics, {}
+
+
+class _Sampler:
+    """Draws of a flow, from the same source samples for every solver."""
+
+    def __init__(self, trained: Trained, problem: Problem, task: Task) -> None:
+        self.trained = trained
+        self.shape = problem.event_shape
+        self.seed = task.seed
+        self.device = next(trained.field.parameters()).device
+
+    def __call__(self, solver: Solver, count: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        x_0 = self.trained.path.source.sample(
+            (count, *self.shape), generator=generator, dtype=torch.float32
+        )
+        drawn: Tensor = sample(
+            self.trained.field, self.trained.path, x_init=x_0.to(self.device), solver=solver
+        )
+        return drawn
+
+
+def _quality(
+    draw: _Sampler, samples: Tensor, problem: Problem
+) -> tuple[dict[str, float], dict[str, Array]]:
+    """Distances of samples to test points, and how they fall with evaluations of the field."""
+    parts, manifold = problem.split, problem.manifold
+    test = embed(manifold, parts.test[: len(samples)])
+    train = embed(manifold, parts.train[: len(samples)])
+    made = embed(manifold, samples.double().cpu())
+    noise = sampling_noise(embed(manifold, parts.train), test, count=len(test))
+    metrics = {"energy": energy_distance(made, test), "exact/energy": noise}
+    if isinstance(manifold, Euclidean):
+        for name, x in (("", made), ("exact/", train)):
+            generator = torch.Generator().manual_seed(0)
+            metrics[f"{name}sliced_wasserstein"] = sliced_wasserstein(x, test, generator=generator)
+    count = min(len(samples), 2048)
+    curves: dict[str, Array] = {
+        "curve_nfe": np.array(_CURVE_NFE),
+        "curve_floor": np.array(noise),
+    }
+    for name in _CURVE_SOLVERS:
+        values = []
+        for nfe in _CURVE_NFE:
+            steps = nfe // STAGES[name]
+            if steps == 0:
+                values.append(np.nan)
+                continue
+            x = draw(fixed_step_solver(name, steps), count)
+            values.append(energy_distance(embed(manifold, x.double().cpu()), test))
+        curves[f"curve_{name}"] = np.array(values)
+    return metrics, curves

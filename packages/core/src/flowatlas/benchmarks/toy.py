@@ -1,0 +1,43 @@
+"""`toy/*` and `so3/toy`: known densities, so that the best possible NLL is known too."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from flowatlas.benchmarks.method import METHODS
+from flowatlas.benchmarks.pictures import Picture, PlanePicture, RotationPicture
+from flowatlas.benchmarks.points import PointBenchmark
+from flowatlas.benchmarks.problem import Problem, drawn_problem
+from flowatlas.benchmarks.settings import PRESETS
+from flowatlas.data import rotations, toy
+from flowatlas.data.dataset import DataSet
+
+__all__ = ["CHECKERBOARD", "EIGHT_GAUSSIANS", "ROTATIONS", "TWO_MOONS"]
+
+
+def _load(seed: int, _: Path | None, *, data: DataSet, shape: tuple[int, ...]) -> Problem:
+    assert data.law is not None
+    return drawn_problem(data.manifold(), data.law(), shape, seed)
+
+
+def _known(
+    data: DataSet, shape: tuple[int, ...], methods: tuple[str, ...], picture: Picture
+) -> PointBenchmark:
+    return PointBenchmark(
+        name=data.name,
+        summary=f"{data.summary}; the density is known",
+        data=f"{data.origin}: 50000 training, 4000 validation and 10000 test points",
+        licence=data.licence,
+        methods={name: METHODS[name] for name in methods},
+        presets=PRESETS[data.name],
+        load=partial(_load, data=data, shape=shape),
+        picture=picture,
+    )
+
+
+_PLANE = ("condot", "condot-ot", "cosine")
+TWO_MOONS = _known(toy.TWO_MOONS, (2,), _PLANE, PlanePicture(2.0))
+EIGHT_GAUSSIANS = _known(toy.EIGHT_GAUSSIANS, (2,), _PLANE, PlanePicture(3.2))
+CHECKERBOARD = _known(toy.CHECKERBOARD, (2,), _PLANE, PlanePicture(2.6))
+ROTATIONS = _known(rotations.ROTATIONS, (3, 3), ("geodesic", "geodesic-ot"), RotationPicture())

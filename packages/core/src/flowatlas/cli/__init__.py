@@ -1,0 +1,3 @@
+"""The command line."""
+
+from flowatlas.cli.main import main as main

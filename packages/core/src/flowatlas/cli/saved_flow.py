@@ -1,0 +1,156 @@
+"""A trained flow as a directory: the network, its path, and what was done to the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flowatlas import plugins
+from flowatlas.benchmarks.config import changed, settings
+from flowatlas.benchmarks.method import METHODS, Method
+from flowatlas.data.kernel_mixture import KernelMixture
+from flowatlas.errors import ConfigError, DataError
+from flowatlas.manifolds import Manifold
+from flowatlas.networks import Pretrained, from_pretrained
+from flowatlas.networks._files import read_json, write_json
+from flowatlas.paths.base import ContinuousPath
+
+__all__ = ["SavedFlow", "named_manifold"]
+
+FLOW, NETWORK, SOURCE = "flow.json", "network", "source.npz"
+
+
+def named_manifold(name: str) -> Manifold:
+    """A manifold by the name of its entry point, with its default arguments.
+
+    Raises:
+        ConfigError: the name is unknown, or stands for no manifold.
+    """
+    made = plugins.load(plugins.MANIFOLDS, name, type)
+    if not issubclass(made, Manifold):
+        raise ConfigError(f"manifold: {name!r} is {made.__name__}, which is no manifold.")
+    manifold: Manifold = made()
+    return manifold
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedFlow:
+    """What sampling and scoring need.
+
+    Attributes:
+        field: the trained network.
+        path: with its source.
+        method: that made it.
+        manifold_name: entry point of the manifold.
+        event_shape: of one point.
+        mean: subtracted from data in flat space, `event_shape`; zeros elsewhere.
+        scale: that such data were divided by; ones elsewhere.
+        about: where the data came from and how training went, for people.
+    """
+
+    field: nn.Module
+    path: ContinuousPath
+    method: Method
+    manifold_name: str
+    event_shape: tuple[int, ...]
+    mean: Tensor
+    scale: Tensor
+    about: dict[str, Any]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Data as the network sees them, in float32."""
+        return ((x - self.mean) / self.scale).float()
+
+    def decode(self, x: Tensor) -> Tensor:
+        """What the network makes as data, in float64."""
+        return x.double() * self.scale + self.mean
+
+    @property
+    def log_scale(self) -> float:
+        """What the change of units takes from a log density."""
+        return float(self.scale.log().sum())
+
+    def save(self, directory: Path) -> Path:
+        """Write the directory.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        assert isinstance(self.field, Pretrained)
+        self.field.save_pretrained(directory / NETWORK)
+        source = self.path.source
+        if isinstance(source, KernelMixture):
+            np.savez_compressed(
+                directory / SOURCE,
+                centres=source.centres.cpu().numpy(),
+                bandwidth=source.bandwidth.cpu().numpy(),
+                background=np.array(source.background),
+            )
+        write_json(
+            directory / FLOW,
+            {
+                "manifold": self.manifold_name,
+                "event_shape": list(self.event_shape),
+                "method": settings(self.method),
+                "mean": self.mean.tolist(),
+                "scale": self.scale.tolist(),
+                "about": self.about,
+            },
+        )
+        return directory
+
+    @staticmethod
+    def load(directory: Path) -> SavedFlow:
+        """Read a directory that `save` wrote.
+
+        Raises:
+            DataError: a file is missing or corrupt.
+            ConfigError: a manifold that is not installed, or settings of a newer version.
+        """
+        if not (directory / FLOW).is_file():
+            raise DataError(
+                f"{directory}: holds no trained flow ({FLOW} is missing). Name a directory that "
+                "flowatlas train --output DIR has finished."
+            )
+        stored: dict[str, Any] = dict(read_json(directory / FLOW, "flow"))
+        try:
+            manifold = named_manifold(stored["manifold"])
+            method = changed(next(iter(METHODS.values())), stored["method"])
+            mean = torch.tensor(stored["mean"], dtype=torch.float64)
+            scale = torch.tensor(stored["scale"], dtype=torch.float64)
+            shape = tuple(int(n) for n in stored["event_shape"])
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"{directory / FLOW}: is corrupt ({error!r}). Train the flow again."
+            ) from error
+        fitted = _read_source(directory / SOURCE, manifold) if method.source == "fitted" else None
+        return SavedFlow(
+            field=from_pretrained(directory / NETWORK).requires_grad_(False),
+            path=method.build_path(manifold, fitted),
+            method=method,
+            manifold_name=stored["manifold"],
+            event_shape=shape,
+            mean=mean,
+            scale=scale,
+            about=stored.get("about", {}),
+        )
+
+
+def _read_source(path: Path, manifold: Manifold) -> KernelMixture:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return KernelMixture(
+                manifold,
+                torch.from_numpy(arrays["centres"]),
+                torch.from_numpy(arrays["bandwidth"]),
+                background=float(arrays["background"]),
+            )
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{path}: the fitted source cannot be read ({error}). Train again."
+        ) from error

@@ -1,0 +1,6 @@
+"""Which x_0 meets which x_1."""
+
+from flowatlas.couplings.base import Coupling as Coupling
+from flowatlas.couplings.independent import Independent as Independent
+from flowatlas.couplings.minibatch_ot import MinibatchOT as MinibatchOT
+from flowatlas.couplings.paired import Paired as Paired

@@ -1,0 +1,85 @@
+"""What a network is to the rest of the library: a callable of state and time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from flowatlas.errors import CapabilityError, ShapeError
+
+__all__ = [
+    "Condition",
+    "Field",
+    "Fixed",
+    "Mask",
+    "call_field",
+    "check_condition",
+    "null_condition",
+]
+
+#: One mapping of named tensors, each `(batch, ...)`.
+Condition = Mapping[str, Tensor]
+#: True where a point exists: `(batch, *points)`, or a mapping from components to such.
+Mask = Tensor | Mapping[str, Tensor]
+#: Which points are given, and their values: `(mask, value)`, or a mapping of such.
+Fixed = tuple[Tensor, Tensor] | Mapping[str, tuple[Tensor, Tensor]]
+
+
+class Field(Protocol):
+    """Any callable `(x, t, condition=None) -> prediction`.
+
+    `x` is the state, `t` is `(batch,)`. When the caller of an objective or a sampler passes
+    `mask=` or `fixed=`, the field is called with them as keywords as well (`fixed` as the boolean
+    masks alone, for the values are in the state already), so a network meant for padded data takes
+    a keyword `mask`, and one meant for partial generation a keyword `fixed`.
+    """
+
+    def __call__(self, x: Any, t: Tensor, condition: Any = None, /, **kwargs: Any) -> Any: ...
+
+
+def call_field(
+    field: Any,
+    x: Any,
+    t: Tensor,
+    condition: Condition | None = None,
+    mask: Mask | None = None,
+    fixed: Any = None,
+) -> Any:
+    """Call `field` with those arguments that were given."""
+    if mask is None and fixed is None:
+        return field(x, t) if condition is None else field(x, t, condition)
+    given = {name: v for name, v in (("mask", mask), ("fixed", fixed)) if v is not None}
+    return field(x, t, condition, **given)
+
+
+def check_condition(condition: Condition, batch: int) -> None:
+    """Raise `ShapeError` unless every entry has one row per sample."""
+    for name, value in condition.items():
+        if value.ndim == 0 or value.shape[0] != batch:
+            raise ShapeError(
+                f"condition[{name!r}]: got shape {tuple(value.shape)} for a batch of {batch}; its "
+                "first axis is the batch. Expand a value that is common to all samples."
+            )
+
+
+def null_condition(model: Any, condition: Condition) -> Condition:
+    """The condition that says nothing, from `model.null_condition(condition)`.
+
+    Wrappers (DDP, compiled modules) are looked through by their `module` attribute chain only
+    where the wrapper itself has no such method.
+
+    Raises:
+        CapabilityError: if the model does not define one.
+    """
+    method = getattr(model, "null_condition", None)
+    if method is None and getattr(model, "module", None) is not None:
+        return null_condition(model.module, condition)
+    if method is None:
+        raise CapabilityError(
+            f"condition_dropout: {type(model).__name__} has no null_condition(condition) method; "
+            "define one that returns the mapping of an unconditional sample, or pass 0."
+        )
+    result: Condition = method(condition)
+    return result

@@ -1,0 +1,295 @@
+"""Conditional flow matching on any path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowatlas._points import (
+    by_name,
+    check_data,
+    fill_padding,
+    fixed_masks,
+    hold,
+    masked_mean,
+    point_masks,
+)
+from flowatlas._random import Generators, rand
+from flowatlas.couplings import Coupling, Independent, Paired
+from flowatlas.errors import CapabilityError, ConfigError, ShapeError
+from flowatlas.field import (
+    Condition,
+    Field,
+    Fixed,
+    Mask,
+    call_field,
+    check_condition,
+    null_condition,
+)
+from flowatlas.paths.base import PathSample, StatePath, at_least_float32
+from flowatlas.state import State, batch_size, leading, map_state, time_dtype
+from flowatlas.time_samplers import TimeSampler, UniformTime
+
+__all__ = ["Draws", "FlowMatching", "LossOutput", "Regularizer"]
+
+#: `(path_sample, prediction) -> (batch,)`: an addition to the per-sample loss.
+Regularizer = Callable[[PathSample, Any], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class LossOutput:
+    """A loss and what it is made of.
+
+    Attributes:
+        loss: scalar, the one to differentiate.
+        components: mean loss of each component before its weight; detached.
+        per_sample: `(batch,)`, weighted sum of the components; detached.
+        t: `(batch,)`, the times drawn: for the loss by bin of t.
+    """
+
+    loss: Tensor
+    components: dict[str, Tensor]
+    per_sample: Tensor
+    t: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """The random part of one loss evaluation, so that it can be repeated or split among ranks.
+
+    Attributes:
+        x_0: source samples, before the coupling.
+        t: `(batch,)`.
+        u: `(batch,)` uniform numbers that decide whose condition is dropped.
+    """
+
+    x_0: State
+    t: Tensor
+    u: Tensor
+
+    def rows(self, index: Tensor | slice) -> Draws:
+        """The draws of some samples."""
+        return Draws(map_state(lambda a: a[index], self.x_0), self.t[index], self.u[index])
+
+
+class FlowMatching:
+    r"""Regress a field on the conditional velocity of a path.
+
+    $$L = E_{t,\, (x_0, x_1)} \, w(t) \, \| v_\theta(x_t, t) - \dot x_t \|^2_{x_t} / n$$
+
+    with t from `time_sampler`, $(x_0, x_1)$ from `coupling`, and $x_t$ from `path`, which also owns
+    the norm, the dimension n and what the network predicts. The minimiser is the marginal velocity
+    $E[\dot x_t \mid x_t]$, whose flow takes the source to the data.
+
+    Points are averaged within a sample, over those that exist and are not fixed; samples are
+    averaged over the batch; components are added up by their weights.
+
+    Args:
+        path: of the whole state.
+        coupling: which x_0 meets which x_1; independent if None.
+        time_sampler: the law of t; uniform if None.
+        regularizers: functions of the path sample and the prediction, added per sample.
+
+    Raises:
+        CapabilityError: score or noise prediction with a coupling that is not independent.
+
+    Reference: Flow Matching for Generative Modeling, Lipman et al., 2022, arXiv:2210.02747, eq. 9
+    and 14; on manifolds, Chen and Lipman, 2023, arXiv:2302.03660, eq. 11. Here the squared norm is
+    divided by the dimension.
+
+    Example:
+        ```python
+        objective = FlowMatching(AffinePath())
+        loss = objective(model, x_1, generator=generator).loss
+        loss.backward()
+        ```
+    """
+
+    def __init__(
+        self,
+        path: StatePath,
+        *,
+        coupling: Coupling | None = None,
+        time_sampler: TimeSampler | None = None,
+        regularizers: Sequence[Regularizer] = (),
+    ) -> None:
+        self.path = path
+        self.coupling = Independent() if coupling is None else coupling
+        self.time_sampler = UniformTime() if time_sampler is None else time_sampler
+        self.regularizers = tuple(regularizers)
+        for name, component in path.components.items():
+            kind = getattr(component, "prediction", None)
+            if kind in ("noise", "score") and not self.coupling.independent:
+                raise CapabilityError(
+                    f"coupling: {type(self.coupling).__name__} makes x_0 depend on x_1, and then "
+                    f"{kind!r} prediction (component {name!r}) is not what its formula says. Use "
+                    "Independent(), or predict 'velocity' or 'target'."
+                )
+
+    def draw(self, x_1: State, *, batch: int | None = None, generator: Generators = None) -> Draws:
+        """Source samples, times and dropout numbers for data shaped as `x_1`.
+
+        Args:
+            x_1: gives event shapes, dtype and device.
+            batch: how many samples; as many as `x_1` has if None.
+            generator: one, or one per sample.
+        """
+        like = leading(x_1)
+        count = batch_size(x_1) if batch is None else batch
+        kind = time_dtype(like.dtype)
+        t = self.time_sampler.sample(count, generator=generator, dtype=kind, device=like.device)
+        x_0 = self.path.draw(x_1, batch=count, generator=generator)
+        u = rand((count,), generator=generator, device=like.device)
+        return Draws(x_0, t, u)
+
+    def __call__(
+        self,
+        model: Field,
+        x_1: State,
+        *,
+        x_0: State | None = None,
+        t: Tensor | None = None,
+        draws: Draws | None = None,
+        condition: Condition | None = None,
+        mask: Mask | None = None,
+        fixed: Fixed | None = None,
+        weight: Tensor | None = None,
+        condition_dropout: float = 0.0,
+        generator: Generators = None,
+        validate: bool = False,
+    ) -> LossOutput:
+        """Loss of `model` on a batch of data.
+
+        Args:
+            model: called as `model(x_t, t)`, with `condition`, `mask` and `fixed` where given.
+            x_1: data, `(batch, *event)` or a mapping.
+            x_0: source samples; drawn from the path's source if None.
+            t: `(batch,)`; drawn from the time sampler if None.
+            draws: the result of an earlier `draw`, in place of drawing now.
+            condition: mapping of tensors `(batch, ...)`, handed to the model.
+            mask: True where a point exists, `(batch, *points)` or a mapping of such. Padding may
+                hold anything, NaN too: the network sees valid points there.
+            fixed: `(mask, value)` of the points that are given, or a mapping of such. They enter
+                x_t clean and have no loss.
+            weight: `(batch,)` factors of the samples.
+            condition_dropout: probability of replacing a sample's condition by the model's null.
+            generator: one, or one per sample, which makes each sample's loss independent of the
+                batch.
+            validate: whether to look at the values of x_0, x_1 and t: finite, on the manifold.
+
+        Raises:
+            ShapeError: shapes that do not fit.
+            GeometryError: with `validate`, data that is not finite or off the manifold.
+            ConfigError: a paired coupling without `x_0`.
+        """
+        x_1 = at_least_float32(x_1)
+        if x_0 is None and draws is None and isinstance(self.coupling, Paired):
+            raise ConfigError("x_0: Paired() needs the source samples; pass x_0=.")
+        if condition is not None:
+            check_condition(condition, batch_size(x_1))
+        if draws is None and (x_0 is None or t is None or condition_dropout > 0):
+            draws = self.draw(x_1, generator=generator)
+        drawn = x_0 is None
+        if x_0 is None:
+            assert draws is not None
+            x_0 = draws.x_0
+        x_0 = at_least_float32(x_0)
+        _check_alike(x_0, x_1)
+        exists = point_masks(self.path, mask, x_1)
+        if exists is not None:
+            x_1, x_0 = self._without_padding(x_1, x_0, exists, drawn)
+        if validate:
+            check_data(self.path, x_1, "x_1")
+            check_data(self.path, x_0, "x_0")
+        if t is None:
+            assert draws is not None
+            t = draws.t
+            # Times of our own making need no check, but a schedule may diverge at its very end.
+            if self.path.t_max < 1:
+                t = t.clamp(max=self.path.t_max)
+        else:
+            validate = True
+        index = self.coupling.pair(x_0, x_1, generator=generator)
+        if index is not None:
+            x_0 = map_state(lambda a: a[index], x_0)
+
+        sample = self.path.sample(x_0, x_1, t, validate=validate)
+        given = fixed_masks(self.path, fixed, x_1)
+        if given is not None:
+            sample = hold(self.path, sample, fixed)
+        if condition is not None and condition_dropout > 0:
+            assert draws is not None
+            condition = _dropped(model, condition, draws.u < condition_dropout)
+        prediction = call_field(model, sample.x_t, t, condition, mask, _alone(given, x_1))
+        return self._reduce(sample, prediction, exists, given, weight)
+
+    def _without_padding(
+        self, x_1: State, x_0: State, exists: Mapping[str, Tensor], drawn: bool
+    ) -> tuple[State, State]:
+        """Both ends with valid points in the padding."""
+        if drawn:
+            return fill_padding(self.path, x_1, exists, x_0), x_0
+        blank = torch.Generator(device=leading(x_1).device).manual_seed(0)
+        filler = self.path.draw(x_1, generator=blank)
+        return (
+            fill_padding(self.path, x_1, exists, filler),
+            fill_padding(self.path, x_0, exists, filler),
+        )
+
+    def _reduce(
+        self,
+        sample: PathSample,
+        prediction: Any,
+        exists: Mapping[str, Tensor] | None,
+        given: Mapping[str, Tensor] | None,
+        weight: Tensor | None,
+    ) -> LossOutput:
+        per_sample: Tensor | None = None
+        components = {}
+        for name, point_loss in self.path.losses(prediction, sample).items():
+            value = masked_mean(point_loss, name, exists, given)
+            components[name] = value.detach().mean()
+            share = self.path.components[name].weight
+            value = value if share == 1.0 else share * value
+            per_sample = value if per_sample is None else per_sample + value
+        assert per_sample is not None
+        for regularizer in self.regularizers:
+            per_sample = per_sample + regularizer(sample, prediction)
+        if weight is not None:
+            if weight.shape != per_sample.shape:
+                raise ShapeError(
+                    f"weight: got shape {tuple(weight.shape)}; need {tuple(per_sample.shape)}, one "
+                    "factor per sample."
+                )
+            per_sample = per_sample * weight
+        return LossOutput(per_sample.mean(), components, per_sample.detach(), sample.t)
+
+
+def _check_alike(x_0: State, x_1: State) -> None:
+    """Raise `ShapeError` unless the two ends fit: couplings and masks come before the path does."""
+    ends, others = by_name(x_1), by_name(x_0)
+    for name, value in ends.items():
+        if name not in others:
+            raise ShapeError(f"x_0: no component {name!r}; it has {sorted(others)}.")
+        if others[name].shape != value.shape:
+            raise ShapeError(
+                f"x_0: got shape {tuple(others[name].shape)} beside x_1 of shape "
+                f"{tuple(value.shape)}; they must be equal. Draw x_0 with path.draw(x_1)."
+            )
+
+
+def _dropped(model: Field, condition: Condition, drop: Tensor) -> Condition:
+    null = null_condition(model, condition)
+    return {
+        name: torch.where(drop.view(-1, *(1,) * (value.ndim - 1)), null[name], value)
+        for name, value in condition.items()
+    }
+
+
+def _alone(masks: Mapping[str, Tensor] | None, x_1: State) -> Any:
+    """Fixed masks as the field sees them: a tensor for tensor states."""
+    return masks["x"] if masks is not None and isinstance(x_1, Tensor) else masks

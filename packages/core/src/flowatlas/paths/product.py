@@ -1,0 +1,164 @@
+"""Products of paths: one time, one network, a mapping of components."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Self
+
+from torch import Tensor
+
+from flowatlas._random import Generators
+from flowatlas.errors import ConfigError, ShapeError
+from flowatlas.manifolds.product import ProductManifold
+from flowatlas.paths.base import (
+    ContinuousPath,
+    DiscretePath,
+    Interval,
+    Path,
+    PathSample,
+    StatePath,
+    check_pair,
+    full_precision,
+)
+from flowatlas.schedulers import Scheduler
+from flowatlas.state import State
+
+__all__ = ["ProductPath"]
+
+
+class ProductPath(StatePath):
+    """Independent conditional paths side by side, over states that are mappings.
+
+    The components share t; sources, schedules, prediction kinds, losses and weights are each
+    component's own. The product is over paths rather than manifolds because tokens are no manifold.
+
+    Args:
+        components: paths by the names that the state's mapping has.
+
+    Example:
+        ```python
+        path = ProductPath(
+            rotation=GeodesicPath(SO3(), prediction="target"),
+            translation=AffinePath(source=Gaussian(10.0), weight=2.0),
+        )
+        x_0 = path.draw({"rotation": rotation, "translation": translation})
+        ```
+    """
+
+    def __init__(self, **components: Path) -> None:
+        if not components:
+            raise ConfigError("components: ProductPath needs at least one, as name=path.")
+        for name, path in components.items():
+            if not isinstance(path, Path):
+                raise ConfigError(f"{name}: got {type(path).__name__}; it must be a Path.")
+        self._components = dict(components)
+        self.continuous = {
+            name: path for name, path in components.items() if isinstance(path, ContinuousPath)
+        }
+        self.discrete = {
+            name: path for name, path in components.items() if isinstance(path, DiscretePath)
+        }
+        self._manifold = ProductManifold(
+            {name: path.weight for name, path in self.continuous.items()},
+            **{name: path.manifold for name, path in self.continuous.items()},
+        )
+
+    @property
+    def components(self) -> Mapping[str, Path]:
+        return self._components
+
+    @property
+    def manifold(self) -> ProductManifold:
+        return self._manifold
+
+    def with_schedule(self, **schedules: Scheduler) -> Self:
+        """A copy whose named components sample by other schedules; training is not changed."""
+        unknown = sorted(set(schedules) - set(self.continuous))
+        if unknown:
+            raise ConfigError(
+                f"with_schedule: no continuous component {unknown}; there are "
+                f"{sorted(self.continuous)}."
+            )
+        changed = copy.copy(self)
+        changed.continuous = {
+            name: path.with_schedule(schedules[name]) if name in schedules else path
+            for name, path in self.continuous.items()
+        }
+        changed._components = {**self._components, **changed.continuous}
+        return changed
+
+    def check_names(self, state: Any, what: str) -> None:
+        """Raise `ShapeError` unless `state` is a mapping with exactly the components' names."""
+        if not isinstance(state, Mapping):
+            raise ShapeError(
+                f"{what}: got {type(state).__name__}; a product takes a mapping with the names "
+                f"{sorted(self._components)}."
+            )
+        if set(state) != set(self._components):
+            missing = sorted(set(self._components) - set(state))
+            extra = sorted(set(state) - set(self._components))
+            raise ShapeError(f"{what}: components missing: {missing}; not in the path: {extra}.")
+
+    def sample(
+        self,
+        x_0: Mapping[str, Tensor],
+        x_1: Mapping[str, Tensor],
+        t: Tensor,
+        *,
+        validate: bool = True,
+    ) -> PathSample:
+        self.check_names(x_0, "x_0")
+        self.check_names(x_1, "x_1")
+        if validate:
+            Interval(0.0, self.t_max).check(t, "the path")
+        x_t: dict[str, Tensor] = {}
+        dx_t: dict[str, Tensor] = {}
+        for name, path in self._components.items():
+            check_pair(x_0[name], x_1[name], t, path.point_ndim)
+            with full_precision(x_1[name]):
+                x_t[name], velocity = path.interpolate(x_0[name], x_1[name], t)
+            if velocity is not None:
+                dx_t[name] = velocity
+        return PathSample(x_0, x_1, t, x_t, dx_t)
+
+    def losses(self, prediction: Mapping[str, Tensor], sample: PathSample) -> dict[str, Tensor]:
+        self.check_names(prediction, "prediction")
+        return {
+            name: path.point_loss(prediction[name], _component(sample, name))
+            for name, path in self._components.items()
+        }
+
+    def velocity(
+        self, x: Mapping[str, Tensor], t: Tensor, prediction: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        return {
+            name: path.velocity(x[name], t, prediction[name])
+            for name, path in self.continuous.items()
+        }
+
+    def draw(
+        self,
+        like: Mapping[str, Tensor],
+        *,
+        batch: int | None = None,
+        generator: Generators = None,
+    ) -> dict[str, Tensor]:
+        self.check_names(like, "like")
+        return {
+            name: path.source.sample(
+                like[name].shape if batch is None else (batch, *like[name].shape[1:]),
+                generator=generator,
+                dtype=like[name].dtype,
+                device=like[name].device,
+            )
+            for name, path in self._components.items()
+        }
+
+
+def _component(sample: PathSample, name: str) -> PathSample:
+    def of(state: State | None) -> Any:
+        assert isinstance(state, Mapping)
+        return state.get(name)
+
+    return PathSample(of(sample.x_0), of(sample.x_1), sample.t, of(sample.x_t), of(sample.dx_t))

@@ -1,0 +1,13 @@
+"""Pictures of flows. matplotlib is imported when one is drawn."""
+
+from flowatlas.plots.curves import loss_curve as loss_curve
+from flowatlas.plots.curves import nfe_curve as nfe_curve
+from flowatlas.plots.globe import draw_globe as draw_globe
+from flowatlas.plots.globe import globe as globe
+from flowatlas.plots.images import image_rows as image_rows
+from flowatlas.plots.plane import plane as plane
+from flowatlas.plots.points import point_cloud as point_cloud
+from flowatlas.plots.ramachandran import ramachandran as ramachandran
+from flowatlas.plots.rotations import rotations as rotations
+from flowatlas.plots.style import png as png
+from flowatlas.plots.style import save as save

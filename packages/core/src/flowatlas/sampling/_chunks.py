@@ -1,0 +1,77 @@
+"""Split a request over the batch so that memory stays bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowatlas._points import by_name
+from flowatlas._random import Generators
+from flowatlas.errors import ConfigError
+from flowatlas.state import State, batch_size
+
+__all__ = ["in_chunks"]
+
+#: Numbers of state that are integrated at once unless the user says otherwise: 64 MB of float32.
+BUDGET = 2**24
+
+
+def in_chunks(
+    run: Callable[..., Any],
+    x: State,
+    chunk_size: int | None,
+    generator: Generators,
+    **parts: Any,
+) -> Any:
+    """Call `run(x, generator=..., **parts)` on slices of the batch and join the results.
+
+    Args:
+        run: returns a tensor or mapping with the batch first.
+        x: the state.
+        chunk_size: samples at once; as many as fit `BUDGET` if None.
+        generator: a sequence is sliced with the batch.
+        parts: tensors, tuples or mappings of tensors with the batch first, or None.
+    """
+    batch = batch_size(x)
+    if chunk_size is None:
+        size = sum(value.numel() for value in by_name(x).values()) // max(batch, 1)
+        chunk_size = max(1, BUDGET // max(size, 1))
+    elif chunk_size < 1:
+        raise ConfigError(f"chunk_size: got {chunk_size}; it must be 1 or more.")
+    if batch <= chunk_size:
+        return run(x, generator=generator, **parts)
+    results = [
+        run(
+            _rows(x, rows),
+            generator=_generators(generator, rows),
+            **{name: _rows(part, rows) for name, part in parts.items()},
+        )
+        for rows in _slices(batch, chunk_size)
+    ]
+    if isinstance(results[0], Tensor):
+        return torch.cat(results)
+    return {name: torch.cat([one[name] for one in results]) for name in results[0]}
+
+
+def _slices(batch: int, size: int) -> Iterator[slice]:
+    for start in range(0, batch, size):
+        yield slice(start, min(start + size, batch))
+
+
+def _rows(value: Any, rows: slice) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, Tensor):
+        return value[rows]
+    if isinstance(value, tuple):
+        return tuple(_rows(one, rows) for one in value)
+    return {name: _rows(one, rows) for name, one in value.items()}
+
+
+def _generators(generator: Generators, rows: slice) -> Generators:
+    if generator is None or isinstance(generator, torch.Generator):
+        return generator
+    return list(generator[rows])

@@ -1,0 +1,173 @@
+"""A field and a path as what solvers follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowatlas._points import by_name, fixed_masks, impose, point_masks
+from flowatlas._random import Generators
+from flowatlas.errors import ShapeError
+from flowatlas.field import Condition, Field, Fixed, Mask, call_field
+from flowatlas.paths.base import ContinuousPath, DiscretePath, StatePath
+from flowatlas.solvers.base import Dynamics
+from flowatlas.state import State, batch_size, leading, time_dtype
+
+__all__ = ["PathDynamics"]
+
+
+class PathDynamics(Dynamics):
+    """The velocity of `path` under `field`, with padding and fixed points at rest.
+
+    Solvers see the continuous components; discrete ones are kept here, frozen during a step, and
+    jump from the first stage's prediction when it is committed.
+    """
+
+    def __init__(
+        self,
+        field: Field,
+        path: StatePath,
+        x: State,
+        *,
+        condition: Condition | None = None,
+        mask: Mask | None = None,
+        fixed: Fixed | None = None,
+        generator: Generators = None,
+    ) -> None:
+        self.field, self.path = field, path
+        self.manifold = path.manifold
+        self.condition, self.mask, self.fixed = condition, mask, fixed
+        self.generator = generator
+        self.nfe = 0
+        self._batch = batch_size(x)
+        like = leading(x)
+        self._time_dtype, self._device = time_dtype(like.dtype), like.device
+        self._given = fixed_masks(path, fixed, x)
+        self._moving = _moving(point_masks(path, mask, x), self._given)
+        self._single = isinstance(x, Tensor)
+        components = path.components
+        self._jumping = {k: p for k, p in components.items() if isinstance(p, DiscretePath)}
+        self.tokens = {name: by_name(x)[name] for name in self._jumping}
+        self.reusable = not self._jumping
+        self._first: Any = None
+
+    def continuous(self, x: State) -> Any:
+        """The part of the state that solvers see."""
+        if isinstance(x, Tensor):
+            return x
+        return {name: value for name, value in x.items() if name not in self._jumping}
+
+    def record(self, x: Any) -> Any:
+        return x if not self._jumping else {**x, **self.tokens}
+
+    def time(self, t: float) -> Tensor:
+        return torch.full((self._batch,), t, dtype=self._time_dtype, device=self._device)
+
+    def predict(self, x: Any, t: Tensor) -> Any:
+        """The network's output at the whole state."""
+        self.nfe += 1
+        given: Any = self._given
+        if given is not None and self._single:
+            given = given["x"]
+        return call_field(self.field, self.record(x), t, self.condition, self.mask, given)
+
+    def begin(self, x: Any, t: Tensor) -> Any:
+        self._first = self.predict(x, t)
+        return self._velocity(x, t, self._first)
+
+    def velocity(self, x: Any, t: Tensor) -> Any:
+        return self._velocity(x, t, self.predict(x, t))
+
+    def _velocity(self, x: Any, t: Tensor, prediction: Any) -> Any:
+        velocity = self.path.velocity(self.record(x), t, prediction)
+        if self._single and velocity.shape[0] != self._batch:
+            raise ShapeError(
+                f"prediction: the model returned shape {tuple(velocity.shape)} for a batch of "
+                f"{self._batch}."
+            )
+        return velocity if self._moving is None else self._masked(velocity, 0.0)
+
+    def _masked(self, x: Any, otherwise: Any) -> Any:
+        """`x` where points move, `otherwise` (a number or a state) elsewhere."""
+
+        def one(name: str, value: Tensor) -> Tensor:
+            assert self._moving is not None
+            if name not in self._moving:
+                return value
+            keep = self._moving[name]
+            other = otherwise if isinstance(otherwise, float) else by_name(otherwise)[name]
+            return torch.where(
+                keep.view(keep.shape + (1,) * (value.ndim - keep.ndim)), value, other
+            )
+
+        if isinstance(x, Tensor):
+            return one("x", x)
+        return {name: one(name, value) for name, value in x.items()}
+
+    def commit(self, x: Any, t: Tensor, s: Tensor) -> Any:
+        if self._jumping:
+            self._jump(t, s, self._first)
+        return x
+
+    def _jump(self, t: Tensor, s: Tensor, prediction: Any) -> None:
+        for name, path in self._jumping.items():
+            old = self.tokens[name]
+            new = path.jump(old, t, s, prediction[name], generator=self.generator)
+            keep = None if self._moving is None else self._moving.get(name)
+            self.tokens[name] = new if keep is None else torch.where(keep, new, old)
+
+    def finish(self, x: Any, t: float, s: float) -> Any:
+        """The last step, from the edge of the interval: conditional, to the predicted x_1."""
+        now, then = self.time(t), self.time(s)
+        prediction = self.predict(x, now)
+        moved: dict[str, Tensor] = {}
+        for name, path in self.path.components.items():
+            if isinstance(path, ContinuousPath):
+                value = by_name(x)[name]
+                output = prediction if self._single else prediction[name]
+                output = output.to(value.dtype)
+                moved[name] = path.conditional_step(value, now, then, output)
+        result: Any = moved["x"] if self._single else moved
+        if self._moving is not None:
+            result = self._masked(result, x)
+        self._jump(now, then, prediction)
+        return result
+
+    def prepare(self, x: State, generator: Generators = None) -> State:
+        """`x` with fixed points at their values and padding at valid points.
+
+        Padding is often zeros, which are on few manifolds; a NaN born there could spread through
+        attention.
+        """
+        if self.mask is not None:
+            exists = point_masks(self.path, self.mask, x)
+            assert exists is not None
+            blank = torch.Generator(device=leading(x).device).manual_seed(0)
+            filler = by_name(self.path.draw(x, generator=blank))
+            filled = {
+                name: torch.where(
+                    exists[name].view(exists[name].shape + (1,) * (value.ndim - exists[name].ndim)),
+                    value,
+                    filler[name],
+                )
+                if name in exists
+                else value
+                for name, value in by_name(x).items()
+            }
+            x = filled["x"] if isinstance(x, Tensor) else filled
+        return x if self.fixed is None else impose(self.path, x, self.fixed)
+
+
+def _moving(
+    exists: Mapping[str, Tensor] | None, given: Mapping[str, Tensor] | None
+) -> dict[str, Tensor] | None:
+    """Points that exist and are not fixed, per component; None if that is all of them."""
+    if exists is None and given is None:
+        return None
+    moving = dict(exists or {})
+    for name, mask in (given or {}).items():
+        moving[name] = moving[name] & ~mask if name in moving else ~mask
+    return moving

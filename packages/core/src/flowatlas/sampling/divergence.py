@@ -1,0 +1,175 @@
+"""Divergence of a velocity field, exact or estimated, jointly over all continuous components."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowatlas._autodiff import jvp
+from flowatlas._points import by_name
+from flowatlas._random import Generators
+from flowatlas.errors import ConfigError
+from flowatlas.manifolds.base import Manifold, draw_noise
+
+__all__ = ["Divergence", "Exact", "Hutchinson"]
+
+Velocity = Callable[[Any], Any]
+
+
+class Divergence(ABC):
+    r"""$\operatorname{div} v = \sum_i \langle E_i, D_{E_i} v \rangle$, over an orthonormal frame.
+
+    D is the derivative in the coordinates that points are stored in: ambient ones on embedded
+    manifolds, where the normal part of D drops out of the product; a chart's, where the term
+    $d \log\sqrt{\det G}(v)$ is added; and along $R\, \widehat{w}$ for body-frame tangents of SO(3),
+    whose left-invariant fields have no divergence.
+    """
+
+    def probe(self, x: Any, manifolds: dict[str, Manifold], generator: Generators) -> Any:
+        """Random numbers that one whole trajectory uses; none by default."""
+        return None
+
+    @abstractmethod
+    def __call__(
+        self, velocity: Velocity, x: Any, manifolds: dict[str, Manifold], probe: Any
+    ) -> tuple[Any, Tensor]:
+        """Velocity at `x`, and its divergence `(batch,)`.
+
+        Args:
+            velocity: from the state to its velocity, at a fixed time.
+            x: tensor or mapping, continuous components only.
+            manifolds: of each component; a lone one is named "x".
+            probe: what `probe` returned.
+        """
+
+
+class Exact(Divergence):
+    """Every direction in turn, by forward differentiation: for up to some ten dimensions.
+
+    Larger states cost as many evaluations as they have dimensions, in bounded memory.
+
+    Args:
+        chunk_size: directions differentiated at once.
+    """
+
+    def __init__(self, chunk_size: int = 64) -> None:
+        if chunk_size < 1:
+            raise ConfigError(f"chunk_size: got {chunk_size}; it must be 1 or more.")
+        self.chunk_size = chunk_size
+
+    def __call__(
+        self, velocity: Velocity, x: Any, manifolds: dict[str, Manifold], probe: Any
+    ) -> tuple[Any, Tensor]:
+        value: Any = None
+        total: Any = 0.0
+        out_dims: Any = (None, 0)  # the velocity itself is the same in every direction
+        for name, manifold in manifolds.items():
+            for u in _directions(manifold, by_name(x)[name], self.chunk_size):
+
+                def along(one: Tensor, name: str = name) -> tuple[Any, Any]:
+                    return _jvp(velocity, x, {name: one}, manifolds)
+
+                value, d_value = torch.func.vmap(along, out_dims=out_dims)(u)
+                point = by_name(x)[name].expand(len(u), *by_name(x)[name].shape)
+                traces = manifold.inner(point, u, by_name(d_value)[name])
+                total = total + _per_sample(traces.sum(0))
+        return value, total + _volume_term(x, value, manifolds)
+
+
+class Hutchinson(Divergence):
+    """An unbiased estimate from random directions, kept along the whole trajectory.
+
+    Args:
+        probes: directions to average over.
+        rademacher: signs (the default, of lower variance) or normal draws.
+
+    Reference: FFJORD, Grathwohl et al., 2018, arXiv:1810.01367, section 3.1.
+    """
+
+    def __init__(self, probes: int = 1, *, rademacher: bool = True) -> None:
+        if probes < 1:
+            raise ConfigError(f"probes: got {probes}; it must be 1 or more.")
+        self.probes, self.rademacher = probes, rademacher
+
+    def probe(self, x: Any, manifolds: dict[str, Manifold], generator: Generators) -> Any:
+        return [
+            {
+                name: draw_noise(
+                    manifold.noise_shape(by_name(x)[name]),
+                    by_name(x)[name],
+                    generator,
+                    self.rademacher,
+                )
+                for name, manifold in manifolds.items()
+            }
+            for _ in range(self.probes)
+        ]
+
+    def __call__(
+        self, velocity: Velocity, x: Any, manifolds: dict[str, Manifold], probe: Any
+    ) -> tuple[Any, Tensor]:
+        value: Any = None
+        total: Any = 0.0
+        for noise in probe:
+            us = {
+                name: manifold.tangent_from_noise(by_name(x)[name], noise[name])
+                for name, manifold in manifolds.items()
+            }
+            value, d_value = _jvp(velocity, x, us, manifolds)
+            for name, manifold in manifolds.items():
+                part = manifold.inner(by_name(x)[name], us[name], by_name(d_value)[name])
+                total = total + _per_sample(part)
+        return value, total / self.probes + _volume_term(x, value, manifolds)
+
+
+def _jvp(
+    velocity: Velocity, x: Any, us: dict[str, Tensor], manifolds: dict[str, Manifold]
+) -> tuple[Any, Any]:
+    """Velocity at `x` and its derivative along the tangents `us` (zero for components not named)."""
+    if isinstance(x, Tensor):
+        return jvp(velocity, (x,), (manifolds["x"].pushforward(x, us["x"]),))
+    tangents = {
+        name: manifolds[name].pushforward(value, us[name])
+        if name in us
+        else torch.zeros_like(value)
+        for name, value in x.items()
+    }
+    return jvp(velocity, (x,), (tangents,))
+
+
+def _directions(manifold: Manifold, x: Tensor, size: int) -> Iterator[Tensor]:
+    """Orthonormal tangents of every point, one point at a time: `(count, batch, *points, *tangent)`."""
+    basis = manifold.tangent_basis(x)
+    point_axes = x.ndim - manifold.point_ndim - 1
+    tangent_shape = basis.shape[point_axes + 2 :]
+    dimension = basis.shape[point_axes + 1]
+    batch, points = x.shape[0], x.shape[1 : 1 + point_axes]
+    flat = basis.reshape(batch, -1, dimension, *tangent_shape)
+    count = flat.shape[1]
+    for start in range(0, count * dimension, size):
+        index = torch.arange(start, min(start + size, count * dimension), device=x.device)
+        where, which = index // dimension, index % dimension
+        u = flat.new_zeros(len(index), batch, count, *tangent_shape)
+        u[torch.arange(len(index), device=x.device), :, where] = flat[:, where, which].transpose(
+            0, 1
+        )
+        yield u.reshape(len(index), batch, *points, *tangent_shape)
+
+
+def _volume_term(x: Any, value: Any, manifolds: dict[str, Manifold]) -> Any:
+    """Derivative of log sqrt(det G) along the velocity, for charts."""
+    total: Any = 0.0
+    for name, manifold in manifolds.items():
+        if manifold.is_chart:
+            _, part = jvp(manifold.log_volume, (by_name(x)[name],), (by_name(value)[name],))
+            total = total + _per_sample(part)
+    return total
+
+
+def _per_sample(value: Tensor) -> Tensor:
+    """Sum over the points of a sample."""
+    return value.flatten(1).sum(1) if value.ndim > 1 else value

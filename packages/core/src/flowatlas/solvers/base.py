@@ -1,0 +1,68 @@
+"""What a solver sees of a flow, and what it returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["Dynamics", "Solver", "Trajectory"]
+
+
+class Dynamics(ABC):
+    """A velocity field on a manifold, and what must happen between steps.
+
+    Solvers call `begin` once per step for the first stage, `velocity` for the others, and `commit`
+    after the step has been accepted. States are tensors or mappings; `manifold` handles either.
+    """
+
+    manifold: Any
+    #: Whether the velocity after `commit` is the last stage's, so that it need not be evaluated.
+    reusable: bool = True
+    #: Points that are neither padding nor fixed, `(batch, *points)` by component (a lone one is
+    #: named "x"); all of them where there is no entry. The others do not count in error norms.
+    moving: Mapping[str, Tensor] | None = None
+
+    @abstractmethod
+    def begin(self, x: Any, t: Tensor) -> Any:
+        """Velocity at the start of a step."""
+
+    @abstractmethod
+    def velocity(self, x: Any, t: Tensor) -> Any:
+        """Velocity within a step, discrete components being frozen."""
+
+    @abstractmethod
+    def commit(self, x: Any, t: Tensor, s: Tensor) -> Any:
+        """The state after an accepted step from t to s; discrete components jump here."""
+
+    @abstractmethod
+    def time(self, t: float) -> Tensor:
+        """A time as the `(batch,)` tensor that fields take."""
+
+    @abstractmethod
+    def record(self, x: Any) -> Any:
+        """The whole state, for the trajectory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """The end of a solve, and the states at the times that were asked for."""
+
+    x: Any
+    states: list[Any]
+    accepted: int
+    rejected: int
+
+
+class Solver(ABC):
+    """Follows a field from one time to the next.
+
+    A fixed-step method writes `step` in `FixedStepSolver`; see `Euler` for the smallest.
+    """
+
+    @abstractmethod
+    def solve(self, dynamics: Dynamics, x: Any, times: Sequence[float]) -> Trajectory:
+        """Integrate through `times` (strictly monotone, the start first), recording each."""

@@ -1,0 +1,8 @@
+"""Where flows start: the law of x_0."""
+
+from flowatlas.sources.base import Source as Source
+from flowatlas.sources.empirical import Empirical as Empirical
+from flowatlas.sources.gaussian import Gaussian as Gaussian
+from flowatlas.sources.igso3 import IGSO3 as IGSO3
+from flowatlas.sources.uniform import Uniform as Uniform
+from flowatlas.sources.wrapped_normal import WrappedNormal as WrappedNormal
