@@ -52,7 +52,7 @@ bench: $(VENV)/.installed  ## every benchmark whose data are there, preset cpu (
 	$(BIN)/flowatlas bench report runs/bench
 
 docs: $(VENV)/.installed  ## the documentation, into site/
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo site/index.html
 
 clean:  ## remove what was built and measured; keeps .venv

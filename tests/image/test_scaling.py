@@ -30,6 +30,11 @@ def test_to_pixels_is_nearest() -> None:
     assert torch.allclose((x - levels[to_pixels(x).long()]).abs(), nearest, rtol=0, atol=1e-6)
 
 
+def test_bfloat16_is_rounded_once() -> None:
+    x = torch.linspace(-1, 1, 10_001).bfloat16()
+    assert torch.equal(to_pixels(x), to_pixels(x.double()))
+
+
 def test_overshoot_is_clamped() -> None:
     x = torch.tensor([-1.5, -1.001, 1.001, 40.0, float("inf")])
     assert to_pixels(x).tolist() == [0, 0, 255, 255, 255]

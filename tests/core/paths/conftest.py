@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 import torch
 
@@ -44,3 +48,15 @@ def mixture() -> GaussianMixture:
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def two_tokens() -> ModuleType:
+    """The module with `TwoTokenMaskPath`."""
+    spec = importlib.util.spec_from_file_location(
+        "two_tokens", Path(__file__).with_name("two_tokens.py")
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -96,6 +96,7 @@ _MODULES = (
     "solvers",
     "sources",
     "state",
+    "testing",
     "time_samplers",
     "training",
 )
@@ -122,6 +123,7 @@ if TYPE_CHECKING:
     from flowatlas import solvers as solvers
     from flowatlas import sources as sources
     from flowatlas import state as state
+    from flowatlas import testing as testing
     from flowatlas import time_samplers as time_samplers
     from flowatlas import training as training
     from flowatlas.couplings import Coupling as Coupling

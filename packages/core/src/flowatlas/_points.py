@@ -1,4 +1,4 @@
-"""Masks and fixed points, in one form: a mapping from component to `(batch, *points)`."""
+"""States checked, and masks and fixed points in one form: by component, `(batch, *points)`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from torch import Tensor
 
 from flowatlas.errors import GeometryError, ShapeError
 from flowatlas.field import Fixed, Mask
-from flowatlas.paths.base import ContinuousPath, PathSample, StatePath
+from flowatlas.paths.base import ContinuousPath, Path, PathSample, StatePath, check_tensor
 from flowatlas.state import State
 
 __all__ = [
     "by_name",
     "check_data",
+    "check_state",
     "fill_padding",
     "fixed_masks",
     "hold",
@@ -29,6 +30,40 @@ __all__ = [
 def by_name(state: State) -> Mapping[str, Tensor]:
     """A state as a mapping; a lone tensor is named "x"."""
     return {"x": state} if isinstance(state, Tensor) else state
+
+
+def check_state(path: StatePath, x: Any, name: str) -> None:
+    """Raise `ShapeError` unless `x` has the path's components, one batch, and points in each."""
+    if isinstance(path, Path):
+        if not isinstance(x, Tensor):
+            raise ShapeError(
+                f"{name}: got a {type(x).__name__}; a lone {type(path).__name__} takes a tensor "
+                "(batch, *event). Mappings are for ProductPath, arrays need torch.as_tensor."
+            )
+    elif not isinstance(x, Mapping) or set(x) != set(path.components):
+        got = f"the names {sorted(x)}" if isinstance(x, Mapping) else f"a {type(x).__name__}"
+        raise ShapeError(
+            f"{name}: got {got}; the path takes a mapping with the names {sorted(path.components)}."
+        )
+    values = {"x": x} if isinstance(x, Tensor) else x
+    for key, component in path.components.items():
+        label, value = name if isinstance(x, Tensor) else f"{name}[{key!r}]", values[key]
+        if not isinstance(value, Tensor):
+            raise ShapeError(
+                f"{label}: got a {type(value).__name__}; it must be a tensor. Use torch.as_tensor."
+            )
+        if isinstance(component, ContinuousPath):
+            component.manifold.check_shape(value, label)
+            check_tensor(value, label)
+        if value.ndim < 1 + component.point_ndim:
+            raise ShapeError(
+                f"{label}: got shape {tuple(value.shape)}; a state has a batch axis and then at "
+                f"least {component.point_ndim} axes for its points. Use {label}.unsqueeze(0) for a "
+                f"batch of one, {label}.unsqueeze(-1) for scalar data."
+            )
+    sizes = {key: tuple(value.shape) for key, value in values.items()}
+    if len({shape[0] for shape in sizes.values()}) > 1:
+        raise ShapeError(f"{name}: components must share their batch size, got shapes {sizes}.")
 
 
 def check_data(path: StatePath, x: State, name: str) -> None:

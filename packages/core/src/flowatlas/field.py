@@ -36,7 +36,9 @@ class Field(Protocol):
     a keyword `mask`, and one meant for partial generation a keyword `fixed`.
     """
 
-    def __call__(self, x: Any, t: Tensor, condition: Any = None, /, **kwargs: Any) -> Any: ...
+    # What follows x and t is left open to type checkers, so that a network may name only the
+    # arguments it uses.
+    def __call__(self, x: Any, t: Tensor, /, *args: Any, **kwargs: Any) -> Any: ...
 
 
 def call_field(

@@ -116,7 +116,8 @@ class Polynomial(Scheduler):
 
     def __call__(self, t: Tensor) -> Coefficients:
         alpha, d_alpha = t**self.power, self.power * t ** (self.power - 1)
-        return Coefficients(alpha, 1 - alpha, d_alpha, -d_alpha, -d_alpha * (1 - alpha))
+        sigma, d_sigma = 1 - alpha, -d_alpha
+        return Coefficients(alpha, sigma, d_alpha, d_sigma, sigma * d_sigma)
 
     def __repr__(self) -> str:
         return f"Polynomial({self.power})"
@@ -129,7 +130,8 @@ class Cosine(Scheduler):
         half = math.pi / 2
         # The cosine of half * t would be negative at t = 1 in float32; this is zero there.
         sin, cos = torch.sin(half * t), torch.sin(half * (1 - t))
-        return Coefficients(sin, cos, half * cos, -half * sin, -half * sin * cos)
+        d_sigma = -half * sin
+        return Coefficients(sin, cos, half * cos, d_sigma, cos * d_sigma)
 
 
 class LinearVP(Scheduler):

@@ -72,4 +72,4 @@ def broadcast_time(t: Tensor, x: Tensor) -> Tensor:
             f"shape ({x.shape[0] if x.ndim else 'batch'},), one time per sample. For a single "
             "time use torch.full((batch,), t)."
         )
-    return t.view(t.shape + (1,) * (x.ndim - t.ndim))
+    return t.view(*t.shape, *(1,) * (x.ndim - t.ndim))

@@ -114,7 +114,7 @@ class Beta(TimeSampler):
     r"""$p(t) \propto t^{a-1} (1-t)^{b-1}$.
 
     With b = 1 or a = 1 the quantile function is a power and stays on the device; else scipy inverts
-    the incomplete beta function on the CPU (1 ms for 4096 times).
+    the incomplete beta function on the CPU (about a microsecond each).
 
     Args:
         a: above 1 to spare the source, below 1 to favour it.

@@ -1,4 +1,10 @@
-"""Optimal assignment, by the solver that is the faster one for the cost at hand."""
+"""Optimal assignment by network simplex.
+
+It was chosen by measurement against the shortest augmenting paths of scipy. Time of the second over
+that of the first, for normal points against data at batch 1024: 5 for clusters in 2 dimensions, 1.8
+for clusters in 3072, 2 for images in 64 to 4096; at batch 4096 in 2 dimensions above 10. Only between
+two clouds of normal points in many dimensions it is below one, 0.5 to 0.9.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +20,22 @@ from numpy.typing import NDArray
 
 __all__ = ["optimal_assignment"]
 
-#: Up to this many coordinates the network simplex of POT is the faster one, beyond it the shortest
-#: augmenting paths of scipy.
-SIMPLEX_DIMENSION = 8
 #: POT stops at 1e5 by default with a warning alone; a plan for 4096 points is not optimal by then.
 MAX_ITERATIONS = 10_000_000
 
 
-def optimal_assignment(cost: NDArray[np.float64], dimension: int) -> NDArray[np.int64]:
+def optimal_assignment(cost: NDArray[np.float64]) -> NDArray[np.int64]:
     """The permutation that minimises the sum of `cost[j, index[j]]`.
 
     Args:
         cost: `(n, n)`, finite.
-        dimension: of the points that the costs are distances of; it only chooses the solver.
 
     Returns:
         `index`, `(n,)`.
     """
-    if dimension <= SIMPLEX_DIMENSION:
-        index = _network_simplex(cost)
-        if index is not None:
-            return index
+    index = _network_simplex(cost)
+    if index is not None:
+        return index
     from scipy.optimize import linear_sum_assignment
 
     return np.asarray(linear_sum_assignment(cost)[1], dtype=np.int64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,10 +30,8 @@ class MinibatchOT(Coupling):
     the limit of large batches, which comes the later the higher the dimension, it is that of
     optimal transport.
 
-    The assignment is exact and keeps every sample: the marginals do not change. It is found on the
-    CPU, in float64, by network simplex for up to 8 coordinates a sample and by shortest augmenting
-    paths beyond, whichever is faster. The work grows as the cube of the batch: 0.1 s for 1024 and a
-    few seconds for 4096.
+    The assignment is exact and keeps every sample: the marginals do not change. Network simplex
+    finds it on the CPU in float64, in about 5 ms for a batch of 256, 0.1 s for 1024, 3 s for 4096.
 
     With conditions, this coupling makes x_0 depend on the condition unless all samples of the batch
     share it, which is not what a conditional sampler draws from; couple within a condition, or not
@@ -99,8 +96,7 @@ class MinibatchOT(Coupling):
                 "x_0, x_1: the distance between some of them is NaN or infinite (data in rows "
                 f"{bad}, ...). Check both with manifold.check_point(x)."
             )
-        dimension = sum(math.prod(value.shape[1:]) for value in _tensors(x_0))
-        index = optimal_assignment(cost.to("cpu", torch.float64).numpy(), dimension)
+        index = optimal_assignment(cost.to("cpu", torch.float64).numpy())
         return torch.from_numpy(index).to(device)
 
     def _compared(self, x: State, name: str) -> State:
@@ -117,7 +113,8 @@ class MinibatchOT(Coupling):
         if not isinstance(x, Mapping):
             raise ShapeError(
                 f"{name}: got a tensor; a product takes a mapping with the names "
-                f"{sorted(self.space.factors)}."
+                f"{sorted(self.space.factors)}. Pass MinibatchOT the path of the state, or its "
+                "manifold."
             )
         missing = sorted(set(self.space.factors) - set(x))
         extra = [] if self._partial else sorted(set(x) - set(self.space.factors))

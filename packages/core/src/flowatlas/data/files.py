@@ -18,7 +18,7 @@ ROOT_VARIABLE = "FLOWATLAS_DATA"
 
 def cache_directory() -> Path:
     """The platform's cache directory for FlowAtlas: where downloads go."""
-    import pooch  # type: ignore[import-untyped]
+    import pooch
 
     return Path(pooch.os_cache("flowatlas"))
 

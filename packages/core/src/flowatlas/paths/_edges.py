@@ -15,12 +15,12 @@ MAX_RATE = 1e3
 
 
 def last_finite(rate: Callable[[Tensor], Tensor], t_max: float) -> float:
-    """Largest t up to which |rate| stays below `MAX_RATE`, for a rate that grows towards the data."""
+    """Largest t up to which |rate| stays below `MAX_RATE`, for a rate growing towards the data."""
     return t_max if _usable(rate, t_max) else _bisect(rate, 0.5 * t_max, t_max)
 
 
 def first_finite(rate: Callable[[Tensor], Tensor]) -> float:
-    """Smallest t from which |rate| stays below `MAX_RATE`, for a rate that falls from the source."""
+    """Smallest t from which |rate| stays below `MAX_RATE`, for a rate falling from the source."""
     return 0.0 if _usable(rate, 0.0) else _bisect(rate, 0.5, 0.0)
 
 

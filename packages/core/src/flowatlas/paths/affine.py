@@ -85,7 +85,9 @@ class AffinePath(ContinuousPath):
         """Whether the source is an isotropic Gaussian, which score and noise prediction need."""
         return self.source.std is not None
 
-    def interpolate(self, x_0: Tensor, x_1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def interpolate(
+        self, x_0: Tensor, x_1: Tensor, t: Tensor, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         return self.scheduler.interpolate(x_0, x_1, broadcast_time(t, x_1))
 
     def squared_error(self, prediction: Tensor, sample: PathSample) -> Tensor:
@@ -95,7 +97,9 @@ class AffinePath(ContinuousPath):
 
     def _regression_target(self, sample: PathSample) -> Tensor:
         x_0, x_1, dx_t = sample.x_0, sample.x_1, sample.dx_t
-        assert isinstance(x_0, Tensor) and isinstance(x_1, Tensor) and isinstance(dx_t, Tensor)
+        assert isinstance(x_0, Tensor)
+        assert isinstance(x_1, Tensor)
+        assert isinstance(dx_t, Tensor)
         if self.prediction == "velocity":
             return dx_t
         if self.prediction == "target":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from flowatlas._random import Generators
+from flowatlas._random import Generators, rand
 from flowatlas.errors import ConfigError, IntervalError, ShapeError
 from flowatlas.sources.base import Source
 from flowatlas.state import State, map_state
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["ContinuousPath", "DiscretePath", "Interval", "Path", "PathSample", "StatePath"]
 
 TimeWeight = Callable[[Tensor], Tensor]
+#: Random numbers of the components that need some, by name; a lone path is named "x".
+Noise = Mapping[str, Tensor]
+_AS_IT_IS = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class Interval:
         """Raise `IntervalError` unless every `t` lies inside; free of charge while compiling."""
         if torch.compiler.is_compiling() or t.numel() == 0:
             return
-        low, high = (bound.item() for bound in torch.aminmax(t.detach()))
+        bounds = torch.aminmax(t.detach())
+        low, high = bounds.min.item(), bounds.max.item()
         slack = 1e-6
         # Written so that NaN fails.
         if not (low >= self.start - slack and high <= self.end + slack):
@@ -74,13 +78,24 @@ class StatePath(ABC):
     """What objectives and samplers see: one path, or a product of them, over the whole state."""
 
     @abstractmethod
-    def sample(self, x_0: Any, x_1: Any, t: Tensor, *, validate: bool = True) -> PathSample:
+    def sample(
+        self,
+        x_0: Any,
+        x_1: Any,
+        t: Tensor,
+        *,
+        noise: Noise | None = None,
+        generator: Generators = None,
+        validate: bool = True,
+    ) -> PathSample:
         """The point at time t between `x_0` and `x_1`, and the conditional velocity there.
 
         Args:
             x_0: source samples, `(batch, *event)` or a mapping.
             x_1: data samples of the same shapes.
             t: `(batch,)`, in [0, 1].
+            noise: the result of `draw_noise`; drawn now if None.
+            generator: for drawing it; one, or one per sample.
             validate: whether to look at the values of t (shapes are always checked).
 
         Raises:
@@ -99,6 +114,24 @@ class StatePath(ABC):
     @abstractmethod
     def draw(self, like: Any, *, batch: int | None = None, generator: Generators = None) -> Any:
         """Source samples shaped as `like`, or `batch` of them."""
+
+    def draw_noise(
+        self, like: State, *, batch: int | None = None, generator: Generators = None
+    ) -> Noise:
+        """What the components draw beside x_0: empty where both ends determine the path.
+
+        Args:
+            like: gives shapes and device.
+            batch: how many samples; as many as `like` has if None.
+            generator: one, or one per sample.
+        """
+        drawn = {}
+        for name, path in self.components.items():
+            value = like if isinstance(like, Tensor) else like[name]
+            noise = path.interpolation_noise(value, batch=batch, generator=generator)
+            if noise is not None:
+                drawn[name] = noise
+        return drawn
 
     @property
     @abstractmethod
@@ -138,8 +171,27 @@ class Path(ABC):
     point_ndim: int
 
     @abstractmethod
-    def interpolate(self, x_0: Tensor, x_1: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
-        """x_t, and its time derivative where there is one."""
+    def interpolate(
+        self, x_0: Tensor, x_1: Tensor, t: Tensor, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """x_t, and its time derivative where there is one.
+
+        Args:
+            x_0: `(batch, *event)`.
+            x_1: the same shape.
+            t: `(batch,)`.
+            noise: of `interpolation_noise`.
+        """
+
+    def interpolation_noise(
+        self, like: Tensor, *, batch: int | None = None, generator: Generators = None
+    ) -> Tensor | None:
+        """Random numbers that `interpolate` needs besides both ends; None if it needs none.
+
+        They are drawn outside `interpolate`, so that one evaluation of a loss can be repeated, and
+        split among processes, exactly.
+        """
+        return None
 
     @abstractmethod
     def point_loss(self, prediction: Tensor, sample: PathSample) -> Tensor:
@@ -253,14 +305,27 @@ class ContinuousPath(Path, StatePath):
         changed.inference_scheduler = scheduler
         return changed
 
-    def sample(self, x_0: Tensor, x_1: Tensor, t: Tensor, *, validate: bool = True) -> PathSample:
+    def sample(
+        self,
+        x_0: Tensor,
+        x_1: Tensor,
+        t: Tensor,
+        *,
+        noise: Noise | None = None,
+        generator: Generators = None,
+        validate: bool = True,
+    ) -> PathSample:
         check_tensor(x_0, "x_0")
         check_tensor(x_1, "x_1")
         check_pair(x_0, x_1, t, self.point_ndim)
         if validate:
             Interval(0.0, self.local_t_max).check(t, "the path")
+        if noise is None:
+            own = self.interpolation_noise(x_1, generator=generator)
+        else:
+            own = noise.get("x")
         with full_precision(x_1):
-            x_t, dx_t = self.interpolate(x_0, x_1, t)
+            x_t, dx_t = self.interpolate(x_0, x_1, t, own)
         return PathSample(x_0, x_1, t, x_t, dx_t)
 
     def losses(self, prediction: Tensor, sample: PathSample) -> dict[str, Tensor]:
@@ -274,14 +339,17 @@ class ContinuousPath(Path, StatePath):
         """
         x_t = sample.x_t
         expected = sample.dx_t if self.prediction == "velocity" else sample.x_1
-        assert isinstance(x_t, Tensor) and isinstance(expected, Tensor)
+        assert isinstance(x_t, Tensor)
+        assert isinstance(expected, Tensor)
         if prediction.shape != expected.shape:
             raise ShapeError(
                 f"prediction: the model returned shape {tuple(prediction.shape)}; "
                 f"{self.prediction!r} prediction needs {tuple(expected.shape)}."
             )
+        if prediction.dtype != x_t.dtype:
+            prediction = prediction.to(x_t.dtype)
         with full_precision(x_t):
-            error = self.squared_error(prediction.to(x_t.dtype), sample)
+            error = self.squared_error(prediction, sample)
             if self.loss is not None:
                 error = self.loss(error)
             if self.time_weight is not None:
@@ -322,13 +390,20 @@ class DiscretePath(Path):
 
     ```python
     class Masked(DiscretePath):
-        def interpolate(self, x_0, x_1, t): ...    # x_t, None
+        def interpolate(self, x_0, x_1, t, noise=None): ...    # x_t, None
         def point_loss(self, prediction, sample): ...
         def jump(self, x, t, s, prediction, *, generator=None): ...
     ```
     """
 
     point_ndim = 0
+
+    def interpolation_noise(
+        self, like: Tensor, *, batch: int | None = None, generator: Generators = None
+    ) -> Tensor:
+        """Uniform numbers, one per token: where they are below kappa_t, the path has jumped."""
+        shape = like.shape if batch is None else (batch, *like.shape[1:])
+        return rand(shape, generator=generator, device=like.device)
 
     @abstractmethod
     def jump(
@@ -379,7 +454,7 @@ def full_precision(x: Tensor) -> Any:
     kind = x.device.type
     if torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
-    return nullcontext()
+    return _AS_IT_IS
 
 
 def at_least_float32(x: State) -> State:

@@ -75,7 +75,9 @@ class GeodesicPath(ContinuousPath):
             loss=loss,
         )
 
-    def interpolate(self, x_0: Tensor, x_1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def interpolate(
+        self, x_0: Tensor, x_1: Tensor, t: Tensor, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         c = self.scheduler(t)
         lead = (1,) * (x_1.ndim - self.point_ndim - 1)
         x_t, velocity = self.manifold.geodesic(x_0, x_1, c.alpha.view(-1, *lead))
@@ -83,7 +85,9 @@ class GeodesicPath(ContinuousPath):
 
     def squared_error(self, prediction: Tensor, sample: PathSample) -> Tensor:
         x_1, x_t, dx_t = sample.x_1, sample.x_t, sample.dx_t
-        assert isinstance(x_1, Tensor) and isinstance(x_t, Tensor) and isinstance(dx_t, Tensor)
+        assert isinstance(x_1, Tensor)
+        assert isinstance(x_t, Tensor)
+        assert isinstance(dx_t, Tensor)
         dimension = self.manifold.dimension(self.manifold.point_shape_of(x_t))
         if self.prediction == "target":
             return self.manifold.squared_dist(prediction, x_1) / dimension

@@ -15,6 +15,7 @@ from flowatlas.paths.base import (
     ContinuousPath,
     DiscretePath,
     Interval,
+    Noise,
     Path,
     PathSample,
     StatePath,
@@ -106,18 +107,22 @@ class ProductPath(StatePath):
         x_1: Mapping[str, Tensor],
         t: Tensor,
         *,
+        noise: Noise | None = None,
+        generator: Generators = None,
         validate: bool = True,
     ) -> PathSample:
         self.check_names(x_0, "x_0")
         self.check_names(x_1, "x_1")
         if validate:
             Interval(0.0, self.t_max).check(t, "the path")
+        if noise is None:
+            noise = self.draw_noise(x_1, generator=generator)
         x_t: dict[str, Tensor] = {}
         dx_t: dict[str, Tensor] = {}
         for name, path in self._components.items():
             check_pair(x_0[name], x_1[name], t, path.point_ndim)
             with full_precision(x_1[name]):
-                x_t[name], velocity = path.interpolate(x_0[name], x_1[name], t)
+                x_t[name], velocity = path.interpolate(x_0[name], x_1[name], t, noise.get(name))
             if velocity is not None:
                 dx_t[name] = velocity
         return PathSample(x_0, x_1, t, x_t, dx_t)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowatlas._points import by_name
 from flowatlas._random import Generators
-from flowatlas.errors import ConfigError
+from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.state import State, batch_size
 
 __all__ = ["in_chunks"]
@@ -24,6 +24,8 @@ def in_chunks(
     x: State,
     chunk_size: int | None,
     generator: Generators,
+    *,
+    copies: int = 1,
     **parts: Any,
 ) -> Any:
     """Call `run(x, generator=..., **parts)` on slices of the batch and join the results.
@@ -33,16 +35,19 @@ def in_chunks(
         x: the state.
         chunk_size: samples at once; as many as fit `BUDGET` if None.
         generator: a sequence is sliced with the batch.
+        copies: how many copies of the state `run` differentiates at once.
         parts: tensors, tuples or mappings of tensors with the batch first, or None.
     """
     batch = batch_size(x)
     if chunk_size is None:
         size = sum(value.numel() for value in by_name(x).values()) // max(batch, 1)
-        chunk_size = max(1, BUDGET // max(size, 1))
+        chunk_size = max(1, BUDGET // max(size * min(copies, size), 1))
     elif chunk_size < 1:
         raise ConfigError(f"chunk_size: got {chunk_size}; it must be 1 or more.")
     if batch <= chunk_size:
         return run(x, generator=generator, **parts)
+    for name, part in parts.items():
+        _check_batch(part, batch, name)
     results = [
         run(
             _rows(x, rows),
@@ -54,6 +59,22 @@ def in_chunks(
     if isinstance(results[0], Tensor):
         return torch.cat(results)
     return {name: torch.cat([one[name] for one in results]) for name in results[0]}
+
+
+def _check_batch(value: Any, batch: int, name: str) -> None:
+    """Slicing must not hide a part that does not fit the whole."""
+    if isinstance(value, Tensor):
+        if value.ndim == 0 or value.shape[0] != batch:
+            raise ShapeError(
+                f"{name}: got shape {tuple(value.shape)} for a batch of {batch}; its first axis "
+                "must be the batch."
+            )
+    elif isinstance(value, tuple):
+        for one in value:
+            _check_batch(one, batch, name)
+    elif value is not None:
+        for key, one in value.items():
+            _check_batch(one, batch, f"{name}[{key!r}]")
 
 
 def _slices(batch: int, size: int) -> Iterator[slice]:

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowatlas._points import by_name, fixed_masks, impose, point_masks
+from flowatlas._points import by_name, check_data, fixed_masks, impose, point_masks
 from flowatlas._random import Generators
-from flowatlas.errors import ShapeError
-from flowatlas.field import Condition, Field, Fixed, Mask, call_field
+from flowatlas.field import Condition, Field, Fixed, Mask, call_field, check_condition
 from flowatlas.paths.base import ContinuousPath, DiscretePath, StatePath
+from flowatlas.sampling._checks import check_prediction, check_state
 from flowatlas.solvers.base import Dynamics
 from flowatlas.state import State, batch_size, leading, time_dtype
 
@@ -24,6 +24,13 @@ class PathDynamics(Dynamics):
 
     Solvers see the continuous components; discrete ones are kept here, frozen during a step, and
     jump from the first stage's prediction when it is committed.
+
+    Args:
+        name: what the caller's user knows `x` as, for errors.
+        others: as for `integrate`.
+
+    Raises:
+        ShapeError: a state, condition, mask or prediction that does not fit.
     """
 
     def __init__(
@@ -32,11 +39,16 @@ class PathDynamics(Dynamics):
         path: StatePath,
         x: State,
         *,
+        name: str = "x",
         condition: Condition | None = None,
         mask: Mask | None = None,
         fixed: Fixed | None = None,
         generator: Generators = None,
     ) -> None:
+        check_state(path, x, name)
+        if condition is not None:
+            check_condition(condition, batch_size(x))
+        self._name = name
         self.field, self.path = field, path
         self.manifold = path.manifold
         self.condition, self.mask, self.fixed = condition, mask, fixed
@@ -46,7 +58,7 @@ class PathDynamics(Dynamics):
         like = leading(x)
         self._time_dtype, self._device = time_dtype(like.dtype), like.device
         self._given = fixed_masks(path, fixed, x)
-        self._moving = _moving(point_masks(path, mask, x), self._given)
+        self.moving = _moving(point_masks(path, mask, x), self._given)
         self._single = isinstance(x, Tensor)
         components = path.components
         self._jumping = {k: p for k, p in components.items() if isinstance(p, DiscretePath)}
@@ -72,7 +84,10 @@ class PathDynamics(Dynamics):
         given: Any = self._given
         if given is not None and self._single:
             given = given["x"]
-        return call_field(self.field, self.record(x), t, self.condition, self.mask, given)
+        whole = self.record(x)
+        prediction = call_field(self.field, whole, t, self.condition, self.mask, given)
+        check_prediction(self.path, prediction, whole)
+        return prediction
 
     def begin(self, x: Any, t: Tensor) -> Any:
         self._first = self.predict(x, t)
@@ -83,21 +98,16 @@ class PathDynamics(Dynamics):
 
     def _velocity(self, x: Any, t: Tensor, prediction: Any) -> Any:
         velocity = self.path.velocity(self.record(x), t, prediction)
-        if self._single and velocity.shape[0] != self._batch:
-            raise ShapeError(
-                f"prediction: the model returned shape {tuple(velocity.shape)} for a batch of "
-                f"{self._batch}."
-            )
-        return velocity if self._moving is None else self._masked(velocity, 0.0)
+        return velocity if self.moving is None else self._masked(velocity, 0.0)
 
     def _masked(self, x: Any, otherwise: Any) -> Any:
         """`x` where points move, `otherwise` (a number or a state) elsewhere."""
 
         def one(name: str, value: Tensor) -> Tensor:
-            assert self._moving is not None
-            if name not in self._moving:
+            assert self.moving is not None
+            if name not in self.moving:
                 return value
-            keep = self._moving[name]
+            keep = self.moving[name]
             other = otherwise if isinstance(otherwise, float) else by_name(otherwise)[name]
             return torch.where(
                 keep.view(keep.shape + (1,) * (value.ndim - keep.ndim)), value, other
@@ -113,11 +123,25 @@ class PathDynamics(Dynamics):
         return x
 
     def _jump(self, t: Tensor, s: Tensor, prediction: Any) -> None:
+        moved = t != s
         for name, path in self._jumping.items():
-            old = self.tokens[name]
-            new = path.jump(old, t, s, prediction[name], generator=self.generator)
-            keep = None if self._moving is None else self._moving.get(name)
+            old, logits = self.tokens[name], prediction[name]
+            if moved.all():
+                new = path.jump(old, t, s, logits, generator=self.generator)
+            else:
+                # Samples whose adaptive step was refused have not moved, and draw nothing.
+                rows = moved.nonzero().squeeze(1)
+                new = old.clone()
+                new[rows] = path.jump(
+                    old[rows], t[rows], s[rows], logits[rows], generator=self._generators(rows)
+                )
+            keep = None if self.moving is None else self.moving.get(name)
             self.tokens[name] = new if keep is None else torch.where(keep, new, old)
+
+    def _generators(self, rows: Tensor) -> Generators:
+        if self.generator is None or isinstance(self.generator, torch.Generator):
+            return self.generator
+        return [self.generator[i] for i in rows.tolist()]
 
     def finish(self, x: Any, t: float, s: float) -> Any:
         """The last step, from the edge of the interval: conditional, to the predicted x_1."""
@@ -131,13 +155,13 @@ class PathDynamics(Dynamics):
                 output = output.to(value.dtype)
                 moved[name] = path.conditional_step(value, now, then, output)
         result: Any = moved["x"] if self._single else moved
-        if self._moving is not None:
+        if self.moving is not None:
             result = self._masked(result, x)
         self._jump(now, then, prediction)
         return result
 
-    def prepare(self, x: State, generator: Generators = None) -> State:
-        """`x` with fixed points at their values and padding at valid points.
+    def prepare(self, x: State, validate: bool) -> State:
+        """`x` with fixed points at their values and padding at valid points, checked if asked.
 
         Padding is often zeros, which are on few manifolds; a NaN born there could spread through
         attention.
@@ -158,6 +182,13 @@ class PathDynamics(Dynamics):
                 for name, value in by_name(x).items()
             }
             x = filled["x"] if isinstance(x, Tensor) else filled
+        x = self.impose(x)
+        if validate:
+            check_data(self.path, x, self._name)
+        return x
+
+    def impose(self, x: State) -> State:
+        """`x` with fixed points at exactly their values, which rounding may have moved."""
         return x if self.fixed is None else impose(self.path, x, self.fixed)
 
 

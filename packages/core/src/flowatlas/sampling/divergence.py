@@ -27,7 +27,12 @@ class Divergence(ABC):
     manifolds, where the normal part of D drops out of the product; a chart's, where the term
     $d \log\sqrt{\det G}(v)$ is added; and along $R\, \widehat{w}$ for body-frame tangents of SO(3),
     whose left-invariant fields have no divergence.
+
+    Attributes:
+        copies: how many copies of the state are differentiated at once, for the memory's sake.
     """
+
+    copies: int = 1
 
     def probe(self, x: Any, manifolds: dict[str, Manifold], generator: Generators) -> Any:
         """Random numbers that one whole trajectory uses; none by default."""
@@ -59,7 +64,7 @@ class Exact(Divergence):
     def __init__(self, chunk_size: int = 64) -> None:
         if chunk_size < 1:
             raise ConfigError(f"chunk_size: got {chunk_size}; it must be 1 or more.")
-        self.chunk_size = chunk_size
+        self.chunk_size = self.copies = chunk_size
 
     def __call__(
         self, velocity: Velocity, x: Any, manifolds: dict[str, Manifold], probe: Any
@@ -129,7 +134,7 @@ class Hutchinson(Divergence):
 def _jvp(
     velocity: Velocity, x: Any, us: dict[str, Tensor], manifolds: dict[str, Manifold]
 ) -> tuple[Any, Any]:
-    """Velocity at `x` and its derivative along the tangents `us` (zero for components not named)."""
+    """Velocity at `x` and its derivative along the tangents `us`, zero where not named."""
     if isinstance(x, Tensor):
         return jvp(velocity, (x,), (manifolds["x"].pushforward(x, us["x"]),))
     tangents = {
@@ -142,7 +147,7 @@ def _jvp(
 
 
 def _directions(manifold: Manifold, x: Tensor, size: int) -> Iterator[Tensor]:
-    """Orthonormal tangents of every point, one point at a time: `(count, batch, *points, *tangent)`."""
+    """Orthonormal tangents, one point at a time: `(count, batch, *points, *tangent_shape)`."""
     basis = manifold.tangent_basis(x)
     point_axes = x.ndim - manifold.point_ndim - 1
     tangent_shape = basis.shape[point_axes + 2 :]

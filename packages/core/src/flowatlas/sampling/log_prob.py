@@ -7,25 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowatlas._points import by_name, check_data, point_masks
+from flowatlas._points import by_name, point_masks
 from flowatlas._random import Generators
-from flowatlas.errors import CapabilityError, IntervalError
+from flowatlas.errors import CapabilityError, ConfigError, IntervalError, ShapeError
 from flowatlas.field import Condition, Field, Mask
-from flowatlas.manifolds.base import Manifold
-from flowatlas.manifolds.euclidean import Euclidean
-from flowatlas.manifolds.product import ProductManifold
 from flowatlas.paths.base import ContinuousPath, StatePath, at_least_float32
 from flowatlas.sampling._chunks import in_chunks
-from flowatlas.sampling._dynamics import PathDynamics
+from flowatlas.sampling._density_dynamics import LOG_DENSITY, DensityDynamics
 from flowatlas.sampling.divergence import Divergence, Exact
 from flowatlas.sampling.sample import Sources
-from flowatlas.solvers.base import Dynamics, Solver
+from flowatlas.solvers.base import Solver
 from flowatlas.sources.base import Source
-from flowatlas.state import State, batch_size, leading
+from flowatlas.state import State
 
 __all__ = ["log_prob", "sample_with_log_prob"]
-
-LOG_DENSITY = "log_density"
 
 
 def log_prob(
@@ -78,27 +73,32 @@ def log_prob(
     """
     sources = _sources(path, source)
     x_1 = at_least_float32(x_1)
-    if validate:
-        check_data(path, x_1, "x_1")
-    edge = path.interval.end
-    if start > edge:
+    divergence = Exact() if divergence is None else divergence
+    interval = path.interval
+    if not interval.start < start <= interval.end:
         raise IntervalError(
-            f"start: the velocity of this path is finite only up to t = {edge:g}, so there is no "
-            f"density at t = {start:g}. Pass start={edge:g} for the density just before, or train "
-            "with velocity prediction."
+            f"start: got {start:g}, but there is a density only for t in ({interval.start:g}, "
+            f"{interval.end:g}], where the velocity of this path is finite. Pass "
+            f"start={interval.end:g}, or train with velocity prediction."
         )
 
     def run(x: State, *, generator: Generators, **parts: Any) -> Tensor:
-        dynamics = _DensityDynamics(
-            field, path, x, divergence or Exact(), generator, batch_size(x), **parts
-        )
-        state = dynamics.augmented(dynamics.flow.prepare(x))
-        found = solver.solve(dynamics, state, [start, path.interval.start])
+        dynamics = DensityDynamics(field, path, x, divergence, generator, name="x_1", **parts)
+        state = dynamics.augmented(dynamics.flow.prepare(x, validate))
+        found = solver.solve(dynamics, state, [start, interval.start])
         x_0, gained = dynamics.split(found.x)
         return _source_log_prob(path, sources, x_0, parts["mask"]) + gained
 
     with torch.set_grad_enabled(enable_grad and torch.is_grad_enabled()):
-        result: Tensor = in_chunks(run, x_1, chunk_size, generator, condition=condition, mask=mask)
+        result: Tensor = in_chunks(
+            run,
+            x_1,
+            chunk_size,
+            generator,
+            copies=divergence.copies,
+            condition=condition,
+            mask=mask,
+        )
     return result
 
 
@@ -110,103 +110,62 @@ def sample_with_log_prob(
     condition: Condition | None = None,
     mask: Mask | None = None,
     solver: Solver,
+    source: Sources | None = None,
     divergence: Divergence | None = None,
     generator: Generators = None,
+    chunk_size: int | None = None,
     enable_grad: bool = False,
+    validate: bool = True,
 ) -> tuple[Any, Tensor]:
     """Samples with their log densities in one forward pass.
 
     Args:
-        x_0: draws from the path's source, such as `path.draw(like)`.
+        x_0: draws from the source, such as `path.draw(like)`.
+        source: the law that `x_0` was drawn from, if not the path's.
 
     Returns:
         `x_1`, and its log density `(batch,)`. The other arguments are those of `log_prob`.
+
+    Raises:
+        CapabilityError: a discrete component, or a source without a density.
+        IntervalError: a prediction kind whose velocity is infinite at the data.
     """
-    sources = _sources(path, None)
+    sources = _sources(path, source)
     x_0 = at_least_float32(x_0)
+    divergence = Exact() if divergence is None else divergence
     if path.interval.end < 1.0:
         raise IntervalError(
             f"path: its velocity is finite only up to t = {path.interval.end:g}, so samples at "
             "t = 1 have no density by integration. Train with velocity prediction."
         )
+
+    def run(x: State, *, generator: Generators, **parts: Any) -> dict[str, Tensor]:
+        dynamics = DensityDynamics(field, path, x, divergence, generator, name="x_0", **parts)
+        x = dynamics.flow.prepare(x, validate)
+        base = _source_log_prob(path, sources, x, parts["mask"])
+        found = solver.solve(dynamics, dynamics.augmented(x), [path.interval.start, 1.0])
+        return {**found.x, LOG_DENSITY: base - found.x[LOG_DENSITY]}
+
     with torch.set_grad_enabled(enable_grad and torch.is_grad_enabled()):
-        dynamics = _DensityDynamics(
-            field,
-            path,
+        found = in_chunks(
+            run,
             x_0,
-            divergence or Exact(),
+            chunk_size,
             generator,
-            batch_size(x_0),
+            copies=divergence.copies,
             condition=condition,
             mask=mask,
         )
-        x_0 = dynamics.flow.prepare(x_0)
-        base = _source_log_prob(path, sources, x_0, mask)
-        found = solver.solve(dynamics, dynamics.augmented(x_0), [path.interval.start, 1.0])
-        x_1, gained = dynamics.split(found.x)
-        return x_1, base - gained
-
-
-class _DensityDynamics(Dynamics):
-    """A flow whose state has the accumulated divergence beside it."""
-
-    def __init__(
-        self,
-        field: Field,
-        path: StatePath,
-        x: State,
-        divergence: Divergence,
-        generator: Generators,
-        batch: int,
-        *,
-        condition: Condition | None,
-        mask: Mask | None,
-    ) -> None:
-        self.flow = PathDynamics(field, path, x, condition=condition, mask=mask)
-        self._manifolds: dict[str, Manifold] = {
-            name: component.manifold
-            for name, component in path.components.items()
-            if isinstance(component, ContinuousPath)
-        }
-        self.manifold = ProductManifold(**self._manifolds, **{LOG_DENSITY: Euclidean(point_ndim=0)})
-        self._single = isinstance(x, Tensor)
-        self._divergence = divergence
-        self._probe = divergence.probe(x, self._manifolds, generator)
-        self._batch = batch
-
-    def augmented(self, x: State) -> dict[str, Tensor]:
-        """`x` with a zero log density."""
-        zero = leading(x).new_zeros(self._batch)
-        return {**by_name(x), LOG_DENSITY: zero}
-
-    def split(self, state: dict[str, Tensor]) -> tuple[Any, Tensor]:
-        """The state of the flow, and what has been accumulated."""
-        x = {name: value for name, value in state.items() if name != LOG_DENSITY}
-        return (x["x"] if self._single else x), state[LOG_DENSITY]
-
-    def velocity(self, x: Any, t: Tensor) -> Any:
-        point, _ = self.split(x)
-        value, rate = self._divergence(
-            lambda y: self.flow.velocity(y, t), point, self._manifolds, self._probe
-        )
-        return {**by_name(value), LOG_DENSITY: rate}
-
-    def begin(self, x: Any, t: Tensor) -> Any:
-        return self.velocity(x, t)
-
-    def commit(self, x: Any, t: Tensor, s: Tensor) -> Any:
-        return x
-
-    def time(self, t: float) -> Tensor:
-        return self.flow.time(t)
-
-    def record(self, x: Any) -> Any:
-        return x
+    value = found.pop(LOG_DENSITY)
+    return (found["x"] if isinstance(x_0, Tensor) else found), value
 
 
 def _sources(path: StatePath, source: Sources | None) -> dict[str, Source]:
     """The base law of each component, all with densities."""
     others = {"x": source} if isinstance(source, Source) else dict(source or {})
+    unknown = sorted(set(others) - set(path.components))
+    if unknown:
+        raise ConfigError(f"source: no component {unknown}; there are {sorted(path.components)}.")
     sources = {}
     for name, component in path.components.items():
         if not isinstance(component, ContinuousPath):
@@ -226,11 +185,17 @@ def _sources(path: StatePath, source: Sources | None) -> dict[str, Source]:
 def _source_log_prob(
     path: StatePath, sources: dict[str, Source], x_0: State, mask: Mask | None
 ) -> Tensor:
-    exists = point_masks(path, mask, x_0)
+    exists = point_masks(path, mask, x_0) or {}
     total: Any = 0.0
     for name, value in by_name(x_0).items():
         part = sources[name].log_prob(value)
-        if exists is not None and name in exists:
+        if name in exists:
+            if part.shape != exists[name].shape:
+                raise ShapeError(
+                    f"source: the log density of {sources[name]!r} (component {name!r}) has shape "
+                    f"{tuple(part.shape)}; a mask needs {tuple(exists[name].shape)}, one entry per "
+                    "point. Give the source the path's point_ndim."
+                )
             part = torch.where(exists[name], part, 0.0)
         total = total + (part.flatten(1).sum(1) if part.ndim > 1 else part)
     result: Tensor = total

@@ -1,4 +1,4 @@
-"""Draw samples: from the source along the field."""
+"""Draw samples: from the source along the field, and back."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from flowatlas._random import Generators
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.field import Condition, Field, Fixed, Mask
 from flowatlas.paths.base import StatePath
 from flowatlas.sampling._chunks import in_chunks
-from flowatlas.sampling.integrate import integrate
+from flowatlas.sampling.integrate import follow
 from flowatlas.solvers.base import Solver
 from flowatlas.sources.base import Source
 from flowatlas.state import State
 
-__all__ = ["encode", "interpolate", "sample"]
+__all__ = ["encode", "sample"]
 
 Shape = Sequence[int] | Mapping[str, Sequence[int]]
 Sources = Source | Mapping[str, Source]
@@ -87,24 +86,43 @@ def sample(
         assert shape is not None
         x_init = draw_source(path, shape, source, generator, dtype, device)
         validate = False
+    elif not (source is None and dtype is None and device is None):
+        raise ConfigError(
+            "source, dtype, device: they are about drawing x_0, and x_init was given. Leave them "
+            "out, or pass shape instead of x_init."
+        )
+    return _moved(
+        field,
+        path,
+        x_init,
+        name="x_init",
+        generator=generator,
+        chunk_size=chunk_size,
+        parts={"condition": condition, "mask": mask, "fixed": fixed},
+        start=start,
+        end=end,
+        solver=solver,
+        enable_grad=enable_grad,
+        validate=validate,
+    )
+
+
+def _moved(
+    field: Field,
+    path: StatePath,
+    x: State,
+    *,
+    generator: Generators,
+    chunk_size: int | None,
+    parts: Mapping[str, Any],
+    **options: Any,
+) -> Any:
+    """Where `x` ends, chunk by chunk; `parts` are sliced with it."""
 
     def run(x: State, *, generator: Generators, **parts: Any) -> Any:
-        return integrate(
-            field,
-            path,
-            x,
-            start=start,
-            end=end,
-            solver=solver,
-            generator=generator,
-            enable_grad=enable_grad,
-            validate=validate,
-            **parts,
-        ).x
+        return follow(field, path, x, generator=generator, **parts, **options).x
 
-    return in_chunks(
-        run, x_init, chunk_size, generator, condition=condition, mask=mask, fixed=fixed
-    )
+    return in_chunks(run, x, chunk_size, generator, **parts)
 
 
 def draw_source(
@@ -136,65 +154,41 @@ def draw_source(
     return x_0["x"] if single else x_0
 
 
-def encode(field: Field, path: StatePath, x_1: State, *, solver: Solver, **options: Any) -> Any:
-    """The x_0 that the flow takes to `x_1`: `sample` run backward, with the same options."""
-    return sample(field, path, x_init=x_1, start=1.0, end=0.0, solver=solver, **options)
-
-
-def interpolate(
+def encode(
     field: Field,
     path: StatePath,
-    x: State,
-    y: State,
+    x_1: State,
     *,
-    steps: int,
+    start: float = 1.0,
+    condition: Condition | None = None,
+    mask: Mask | None = None,
+    fixed: Fixed | None = None,
     solver: Solver,
-    **options: Any,
-) -> list[Any]:
-    """States between `x` and `y`: encode both, join the codes, decode.
-
-    Codes are joined by geodesics of the source's space. For a Gaussian source in flat space the
-    joined codes are rescaled to keep the norm interpolated, since a straight line would pass
-    through lengths that the source never has.
+    chunk_size: int | None = None,
+    enable_grad: bool = False,
+    validate: bool = True,
+) -> Any:
+    """The x_0 that the flow takes to `x_1`: the inverse of `sample`.
 
     Args:
-        field: a trained field.
-        path: what it was trained on.
-        x: `(batch, *event)` at t = 1.
-        y: the same shape.
-        steps: number of states, both ends included; at least 2.
-        solver: used in both directions.
-        options: of `sample`.
+        x_1: `(batch, *event)`, or a mapping.
+        start: the time at which `x_1` is taken to be: less than 1 for prediction kinds whose
+            velocity is infinite at the data (`path.interval.end`).
 
     Returns:
-        `steps` states.
+        Tensor or mapping shaped as `x_1`. The other arguments are those of `sample`.
     """
-    if steps < 2:
-        raise ConfigError(f"steps: got {steps}; at least 2, for the two ends.")
-    code_x = encode(field, path, x, solver=solver, **options)
-    code_y = encode(field, path, y, solver=solver, **options)
-    return [
-        sample(
-            field,
-            path,
-            x_init=_between(path, code_x, code_y, i / (steps - 1)),
-            solver=solver,
-            **options,
-        )
-        for i in range(steps)
-    ]
-
-
-def _between(path: StatePath, a: Any, b: Any, s: float) -> Any:
-    if not isinstance(a, Tensor):
-        return {
-            name: _between(path.components[name], a[name], b[name], s)  # type: ignore[arg-type]
-            for name in a
-        }
-    manifold = path.manifold
-    x = manifold.expmap(a, s * manifold.logmap(a, b))
-    component = path.components["x"]
-    if component.source.std is None:
-        return x
-    norms = [v.flatten(1).norm(dim=1).view(-1, *(1,) * (v.ndim - 1)) for v in (a, b, x)]
-    return x * ((1 - s) * norms[0] + s * norms[1]) / norms[2].clamp(min=1e-12)
+    return _moved(
+        field,
+        path,
+        x_1,
+        name="x_1",
+        generator=None,
+        chunk_size=chunk_size,
+        parts={"condition": condition, "mask": mask, "fixed": fixed},
+        start=start,
+        end=0.0,
+        solver=solver,
+        enable_grad=enable_grad,
+        validate=validate,
+    )

@@ -3,10 +3,11 @@
 from flowatlas.solvers.base import Dynamics as Dynamics
 from flowatlas.solvers.base import Solver as Solver
 from flowatlas.solvers.base import Trajectory as Trajectory
-from flowatlas.solvers.dopri5 import Control as Control
+from flowatlas.solvers.control import Control as Control
+from flowatlas.solvers.control import PerSample as PerSample
+from flowatlas.solvers.control import Shared as Shared
+from flowatlas.solvers.dopri5 import DORMAND_PRINCE as DORMAND_PRINCE
 from flowatlas.solvers.dopri5 import Dopri5 as Dopri5
-from flowatlas.solvers.dopri5 import PerSample as PerSample
-from flowatlas.solvers.dopri5 import Shared as Shared
 from flowatlas.solvers.dopri5 import StepSizeError as StepSizeError
 from flowatlas.solvers.runge_kutta import RK4 as RK4
 from flowatlas.solvers.runge_kutta import Euler as Euler

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,10 +13,10 @@ from torch import Tensor
 
 from flowatlas.errors import ConfigError, FlowAtlasError
 from flowatlas.solvers.base import Dynamics, Solver, Trajectory
-from flowatlas.solvers.runge_kutta import Tableau, run_stages, scaled, weighted_sum
-from flowatlas.state import broadcast_time, map_state
+from flowatlas.solvers.control import Control, Shared
+from flowatlas.solvers.runge_kutta import Tableau, combined, run_stages
 
-__all__ = ["DORMAND_PRINCE", "Control", "Dopri5", "PerSample", "Shared", "StepSizeError"]
+__all__ = ["DORMAND_PRINCE", "Dopri5", "StepSizeError"]
 
 #: Stages 1 to 7; the last row is the fifth-order result, so the seventh stage is the next first.
 DORMAND_PRINCE = Tableau(
@@ -49,44 +48,6 @@ class StepSizeError(FlowAtlasError, RuntimeError):
     """An adaptive solver could not go on."""
 
 
-class Control(ABC):
-    """Who shares a step size."""
-
-    @abstractmethod
-    def reduce(self, mean_square: Tensor) -> Tensor:
-        """From `(batch,)` mean squared errors to one per step size, `()` or `(batch,)`."""
-
-    @abstractmethod
-    def choose(self, accept: Tensor, new: Any, old: Any) -> Any:
-        """`new` where accepted, else `old`."""
-
-
-class Shared(Control):
-    """One step size for the batch, by the root mean square error over it."""
-
-    def reduce(self, mean_square: Tensor) -> Tensor:
-        return mean_square.sum() / max(mean_square.numel(), 1)
-
-    def choose(self, accept: Tensor, new: Any, old: Any) -> Any:
-        return new if accept else old
-
-    def __repr__(self) -> str:
-        return "Shared()"
-
-
-class PerSample(Control):
-    """A step size for each sample, so that a result does not depend on the batch it is in."""
-
-    def reduce(self, mean_square: Tensor) -> Tensor:
-        return mean_square
-
-    def choose(self, accept: Tensor, new: Any, old: Any) -> Any:
-        return map_state(lambda a, b: torch.where(broadcast_time(accept, a), a, b), new, old)
-
-    def __repr__(self) -> str:
-        return "PerSample()"
-
-
 @dataclass(frozen=True, slots=True)
 class _Pace:
     """The signed length to try next, and the error ratio of the last accepted step."""
@@ -103,7 +64,7 @@ class Dopri5(Solver):
     components (a density in the making is one). Padding and fixed points do not count. A step is
     accepted when that ratio r is at most 1, and the next is
 
-    $$h_{n+1} = 0.87 \, r_n^{-0.1625} \, r_{n-1}^{0.05} \, h_n$$
+    $$h_{n+1} = 0.9 \, r_n^{-0.1625} \, r_{n-1}^{0.05} \, h_n$$
 
     long, with the factor within [0.2, 10]; the second ratio damps the swings that cost rejections.
     Every requested time is stepped to exactly, the last two steps before it being of equal length.
@@ -168,7 +129,7 @@ class Dopri5(Solver):
                 first = dynamics.begin(x, t)
             step, reaches = self._step(pace, last - t)
             stages = run_stages(DORMAND_PRINCE, dynamics, x, t, step, first)
-            error = scaled(step, weighted_sum(ERROR, stages.local))
+            error = combined(step, ERROR, stages.local)
             ratio = self.control.reduce(self._mean_square(dynamics, error, x, stages.last)).sqrt()
             ratio = torch.where(torch.isfinite(ratio), ratio, torch.inf)
             accept = ratio <= 1
@@ -204,7 +165,7 @@ class Dopri5(Solver):
         """How to go on after a step; `cut` says where it may have been short for want of time."""
         accept, known = ratio <= 1, ratio.clamp(min=1e-10)
         growth = torch.where(accept, known**-0.1625 * pace.ratio**0.05, known**-0.2)
-        length = (step * (0.87 * growth).clamp(0.2, 10.0)).abs()
+        length = (step * (0.9 * growth).clamp(0.2, 10.0)).abs()
         length = torch.where(cut, torch.maximum(length, pace.length.abs()), length)
         return _Pace(
             length.copysign(pace.length), torch.where(accept, ratio.clamp(min=1e-4), pace.ratio)
@@ -239,9 +200,7 @@ class Dopri5(Solver):
                 means.append(square.sum(1) / count.clamp(min=1))
         return torch.stack(means).amax(0)
 
-    def _first_pace(
-        self, dynamics: Dynamics, x: Any, t: Tensor, first: Any, whole: float
-    ) -> _Pace:
+    def _first_pace(self, dynamics: Dynamics, x: Any, t: Tensor, first: Any, whole: float) -> _Pace:
         """Length to try first, from the size of the velocity alone.
 
         A step as long as the tolerance permits if higher derivatives are about as large as the

@@ -56,19 +56,18 @@ def scaled(h: Tensor, u: Any) -> Any:
     return map_state(lambda a: a * (h if h.ndim == 0 else broadcast_time(h, a)), u)
 
 
-def weighted_sum(weights: Sequence[float], us: Sequence[Any]) -> Any:
-    """Sum of w u over the weights that are not zero."""
+def combined(h: Tensor, weights: Sequence[float], us: Sequence[Any]) -> Any:
+    """h times the sum of w u, over the weights that are not zero."""
     terms = [(w, u) for w, u in zip(weights, us, strict=True) if w != 0.0]
+    first = terms[0][0]
 
-    def add(*parts: Tensor) -> Tensor:
-        first, total = terms[0][0], parts[0]
-        if first != 1.0:
-            total = total * first
-        for (w, _), part in zip(terms[1:], parts[1:], strict=True):
-            total = torch.add(total, part, alpha=w)
+    def add(total: Tensor, *parts: Tensor) -> Tensor:
+        for (w, _), part in zip(terms[1:], parts, strict=True):
+            total = torch.add(total, part, alpha=w / first)
         return total
 
-    return map_state(add, *(u for _, u in terms))
+    # The first weight goes with h, for scaling the state is a pass over memory and scaling h is not.
+    return scaled(h if first == 1.0 else h * first, map_state(add, *(u for _, u in terms)))
 
 
 def run_stages(
@@ -86,7 +85,7 @@ def run_stages(
     """
     velocities, local, point = [first], [first], x
     for row, c in zip(tableau.a[1:], tableau.c[1:], strict=True):
-        u = scaled(h, weighted_sum(row, local[: len(row)]))
+        u = combined(h, row, local[: len(row)])
         point = dynamics.manifold.retract(x, u)
         velocity = dynamics.velocity(point, t + c * h)
         velocities.append(velocity)
@@ -121,7 +120,7 @@ class FixedStepSolver(Solver):
     def solve(self, dynamics: Dynamics, x: Any, times: Sequence[float]) -> Trajectory:
         assert self.grid is not None
         stops = set(times)
-        knots = _merged(self.grid.knots(times[0], times[-1]), times)
+        knots = _merged(self.grid, times)
         states = [dynamics.record(x)]
         ts = [dynamics.time(t) for t in knots]
         hs = torch.tensor(
@@ -138,11 +137,23 @@ class FixedStepSolver(Solver):
         return f"{type(self).__name__}(grid={self.grid!r})"
 
 
-def _merged(knots: list[float], times: Sequence[float]) -> list[float]:
-    """Knots with the requested times among them, so that each is stopped at exactly."""
+def _merged(grid: TimeGrid, times: Sequence[float]) -> list[float]:
+    """The grid's knots with the requested times among them, so that each is stopped at exactly."""
+    start, end = times[0], times[-1]
+    knots = grid.knots(start, end)
+    sign = 1 if start < end else -1
+    monotone = all(sign * (s - t) > 0 for t, s in pairwise(knots))
+    if len(knots) < 2 or (knots[0], knots[-1]) != (start, end) or not monotone:
+        raise ConfigError(
+            f"grid: {grid!r} returned {knots}; from {start:g} to {end:g} it must return strictly "
+            "monotone times that begin and end with exactly these two."
+        )
     if len(times) == 2:
         return knots
-    return sorted(set(knots) | set(times), reverse=times[0] > times[-1])
+    # A knot that is a requested time but for rounding would make a step of no length.
+    near = 1e-9 * abs(end - start)
+    kept = [t for t in knots if all(abs(t - s) > near for s in times)]
+    return sorted([*kept, *times], reverse=start > end)
 
 
 class RungeKutta(FixedStepSolver):
@@ -152,7 +163,7 @@ class RungeKutta(FixedStepSolver):
 
     def step(self, dynamics: Dynamics, x: Any, t: Tensor, h: Tensor, first: Any) -> Any:
         stages = run_stages(self.tableau, dynamics, x, t, h, first)
-        return dynamics.manifold.retract(x, scaled(h, weighted_sum(self.tableau.b, stages.local)))
+        return dynamics.manifold.retract(x, combined(h, self.tableau.b, stages.local))
 
 
 class Euler(FixedStepSolver):

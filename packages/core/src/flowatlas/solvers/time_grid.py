@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 
-from flowatlas.errors import ConfigError
+from flowatlas.errors import ConfigError, IntervalError
 
 __all__ = ["GivenGrid", "ShiftedGrid", "TimeGrid", "UniformGrid"]
 
@@ -48,8 +50,8 @@ class ShiftedGrid(TimeGrid):
     """
 
     def __init__(self, steps: int, shift: float) -> None:
-        if not shift > 0:
-            raise ConfigError(f"shift: got {shift}; it must be positive.")
+        if not 0 < shift < math.inf:
+            raise ConfigError(f"shift: got {shift}; it must be positive and finite.")
         self.steps, self.shift = _positive(steps), shift
 
     def knots(self, start: float, end: float) -> list[float]:
@@ -63,15 +65,28 @@ class ShiftedGrid(TimeGrid):
 
 
 class GivenGrid(TimeGrid):
-    """Times given one by one; those outside the interval asked for are left out."""
+    """Times given one by one, rising or falling; the grid serves either direction.
+
+    A solve uses those strictly between its own two times, which are knots of every grid: from .5 to
+    1 a grid of (0, .25, .75, 1) stops at .75 alone.
+
+    Raises:
+        ConfigError: fewer than two times, or times that are not strictly monotone.
+        IntervalError: times outside [0, 1].
+    """
 
     def __init__(self, times: Sequence[float]) -> None:
         times = [float(t) for t in times]
-        rising = all(a < b for a, b in zip(times, times[1:], strict=False))
-        falling = all(a > b for a, b in zip(times, times[1:], strict=False))
+        rising = all(a < b for a, b in pairwise(times))
+        falling = all(a > b for a, b in pairwise(times))
         if len(times) < 2 or not (rising or falling):
             raise ConfigError(
                 f"times: got {times}; a grid needs two or more times, strictly rising or falling."
+            )
+        if min(times) < 0.0 or max(times) > 1.0:
+            raise IntervalError(
+                f"times: got {times}; they run from 0 (source) to 1 (data). Divide step numbers "
+                "by their total."
             )
         self.times = sorted(times)
 
@@ -85,6 +100,6 @@ class GivenGrid(TimeGrid):
 
 
 def _positive(steps: int) -> int:
-    if int(steps) != steps or steps < 1:
+    if not (math.isfinite(steps) and int(steps) == steps and steps >= 1):
         raise ConfigError(f"steps: got {steps}; it must be an integer of 1 or more.")
     return int(steps)

@@ -160,15 +160,13 @@ def images_needed(std: float, radius: float, dimension: int) -> int:
     At the worst place, the cut locus at distance r, the shortest preimage left out after k windings
     has length (2 k + 1) r. Beside the one of length r it counts $e^{-2 k (k + 1) r^2 / s^2}$, times
     at most $(2 k + 1)^{n - 1}$ for the ratio of their volumes; both ends and n axes may do so.
+    Longer ones make a wide law's rest larger, but its sum as well.
     """
     if math.isinf(radius):
         return 0
-    k, allowed = 1, math.log(TRUNCATION)
-    while (
-        math.log(4 * dimension)
-        + (dimension - 1) * math.log(2 * k + 1)
-        - 2 * k * (k + 1) * (radius / std) ** 2
-        > allowed
-    ):
+    square = (radius / std) ** 2
+    allowed = math.log(TRUNCATION / (4 * dimension))
+    k = 1
+    while (dimension - 1) * math.log(2 * k + 1) - 2 * k * (k + 1) * square > allowed:
         k += 1
     return k

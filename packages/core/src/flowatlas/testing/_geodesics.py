@@ -69,7 +69,7 @@ class GeodesicTests(Setup):
             self.close(self.manifold.norm(x_s, velocity), dist, f"wrong speed at s = {value}")
 
     def test_geodesic_velocity_points_to_the_end(self) -> None:
-        """velocity = log_{x_s}(x_1) / (1 - s): what a sampler follows is what training regresses."""
+        """velocity = log_{x_s}(x_1) / (1 - s), by which paths turn endpoints into velocities."""
         x_0, x_1 = self.pair()
         s = 0.9 * self.parameters()
         x_s, velocity = self.manifold.geodesic(x_0, x_1, s)

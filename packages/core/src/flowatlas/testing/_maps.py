@@ -90,7 +90,7 @@ class MapTests(Setup):
     def test_expmap_stays_on_the_manifold(self) -> None:
         """exp_x(u) is a point, also far beyond the injectivity radius; exp_x(0) = x."""
         x = self.point(20)
-        for length in (0.0, 1e-8, self.reach, 3 * self.max_length):
+        for length in (0.0, 1e-8, self.reach, 3 * self.radius):
             y = self.manifold.expmap(x, self.tangent(x, length))
             self.manifold.check_point(y, f"expmap(x, u) with |u| = {length:g}")
         self.close(self.manifold.expmap(x, 0 * self.tangent(x)), x, "expmap(x, 0) is not x")
@@ -158,4 +158,6 @@ class MapTests(Setup):
             loops = torch.stack(
                 [torch.stack([self.manifold.squared_dist(a, b).sum() for b in y]) for a in x]
             )
-            self.close(pairs, loops, f"pairwise_squared_dist differs from loops for {count} of {points}")
+            self.close(
+                pairs, loops, f"pairwise_squared_dist differs from loops for {count} of {points}"
+            )

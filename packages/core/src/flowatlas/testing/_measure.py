@@ -60,8 +60,10 @@ class MeasureTests(Setup):
         count = 20000
         y = self.point(count, stream=3)
         volume = (-self.manifold.uniform_log_prob(y[0])).exp()
-        # Wide enough to weigh all of the manifold, narrow enough not to pile up at the cut locus.
-        std = self.manifold.injectivity_radius / (2.5 * math.sqrt(self.dimension))
+        std = self.density_std
+        if std is None:
+            # Wide enough to weigh all of the manifold, and little piles up at the cut locus.
+            std = self.manifold.injectivity_radius / (2.5 * math.sqrt(self.dimension))
         for centre in self.point(3, stream=4):
             x = centre.expand_as(y)
             total = volume * self.wrapped_density(x, y, std)

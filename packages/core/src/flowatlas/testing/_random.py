@@ -48,9 +48,7 @@ class RandomTests(Setup):
         count = 20000
         for rademacher in (False, True):
             x = self.point(1).expand(count, *self.point_shape)
-            u = self.manifold.random_tangent(
-                x, generator=self.generator(), rademacher=rademacher
-            )
+            u = self.manifold.random_tangent(x, generator=self.generator(), rademacher=rademacher)
             expected = (count, *self.tangent_shape)
             self.check(u.shape == expected, f"random_tangent of shape {tuple(u.shape)}")
             self.check(u.dtype == x.dtype, f"random_tangent of dtype {u.dtype}")

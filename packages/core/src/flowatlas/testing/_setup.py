@@ -54,6 +54,7 @@ class Setup:
     )
     float32_log: tuple[float, float] = (1e-4, 5e-7)
     float32_point: float = 1e-6
+    density_std: float | None = None
     everywhere: bool = False
     wrong_shapes: tuple[tuple[int, ...], ...] | None = None
     seed: int = 0
@@ -105,13 +106,15 @@ class Setup:
 
     @property
     def reach(self) -> float:
-        """Longest tangents that the tests use: within the injectivity radius, and not too long."""
-        return min(self.max_length, 0.9 * self.manifold.injectivity_radius)
+        """Longest of the tangents drawn at random."""
+        radius = self.manifold.injectivity_radius
+        return 0.9 * radius if math.isfinite(radius) else self.max_length
 
     @property
     def radius(self) -> float:
         """The injectivity radius, or `max_length` where it is infinite."""
-        return min(self.max_length, self.manifold.injectivity_radius)
+        radius = self.manifold.injectivity_radius
+        return radius if math.isfinite(radius) else self.max_length
 
     @property
     def lengths(self) -> list[float]:
@@ -119,9 +122,7 @@ class Setup:
         edge = self.radius - 1e-3
         return [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.25 * edge, 0.5 * edge, 0.9 * edge, edge]
 
-    def point(
-        self, *batch: int, stream: int = 0, dtype: torch.dtype = torch.float64
-    ) -> Tensor:
+    def point(self, *batch: int, stream: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
         """Random points `(*batch, *point_shape)`, different for each stream."""
         return self.random_point(self.generator(stream), batch, dtype)
 

@@ -41,13 +41,15 @@ class ManifoldConformance(
         point_shape: of one point.
         base_point: one point, `(*point_shape)`, around which to draw others where the manifold has
             no uniform law; the projection of normal noise if None.
-        max_length: longest tangents to try; they also stay within the injectivity radius.
+        max_length: longest tangents to try where the injectivity radius is infinite.
         tolerance: by dtype, the allowed error of identities, relative to values above 1.
         float32_log: the allowed error of `logmap` in float32, relative and absolute: meeting one
             of the two is enough.
         float32_point: the allowed error of `expmap(x, logmap(x, y))` in float32, relative to
             coordinates above 1.
-        everywhere: True for flat space, where every tensor of the right shape is a point.
+        density_std: of the wrapped normal by whose integral the volume is measured, if the default
+            makes for too large a standard error; at most half the injectivity radius.
+        everywhere: True if every tensor of the right shape is a point, as in flat space.
         wrong_shapes: shapes that are no points, for `check_shape` to refuse.
         seed: of everything drawn.
 

@@ -1,0 +1,1 @@
+"""Speed of FlowAtlas against its peers and against bare loops of torch; see `run.py`."""

@@ -1,0 +1,43 @@
+"""What a request must satisfy before, and a prediction while, it is integrated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from flowatlas._points import by_name, check_state
+from flowatlas.errors import ShapeError
+from flowatlas.paths.base import ContinuousPath, StatePath
+from flowatlas.state import State
+
+__all__ = ["check_prediction", "check_state"]
+
+
+def check_prediction(path: StatePath, prediction: Any, x: State) -> None:
+    """Raise `ShapeError` unless each continuous component is predicted in full: no broadcasting."""
+    single = isinstance(x, Tensor)
+    named = isinstance(prediction, Mapping)
+    if not single and not (named and set(path.components) <= set(prediction)):
+        got = sorted(prediction) if named else type(prediction).__name__
+        raise ShapeError(
+            f"prediction: the model returned {got}; this path needs a mapping with the names "
+            f"{sorted(path.components)}."
+        )
+    for name, component in path.components.items():
+        if not isinstance(component, ContinuousPath):
+            continue
+        value, output = (x, prediction) if single else (by_name(x)[name], prediction[name])
+        assert isinstance(value, Tensor)
+        shape = tuple(value.shape)
+        if component.prediction != "target":
+            point = component.manifold.point_shape_of(value)
+            lead = shape[: len(shape) - len(point)]
+            shape = (*lead, *component.manifold.tangent_shape(point))
+        if tuple(output.shape) != shape:
+            label = "prediction" if single else f"prediction[{name!r}]"
+            raise ShapeError(
+                f"{label}: the model returned shape {tuple(output.shape)}; "
+                f"{component.prediction!r} prediction needs {shape}."
+            )
