@@ -47,7 +47,7 @@ format: $(VENV)/.installed  ## put code into the format that `make lint` asks fo
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-bench: $(VENV)/.installed  ## every benchmark whose data are there, preset cpu (hours)
+bench: $(VENV)/.installed  ## every benchmark, preset cpu (hours; FLOWATLAS_DATA names the data)
 	$(BIN)/flowatlas bench run '*' --preset cpu --output runs/bench --resume
 	$(BIN)/flowatlas bench report runs/bench
 

@@ -13,7 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowatlas import FlowMatching, GeodesicPath, Manifold, Midpoint, Source, log_prob, sample
+from flowatlas import (
+    FlowMatching,
+    Gaussian,
+    GeodesicPath,
+    Manifold,
+    Midpoint,
+    Source,
+    log_prob,
+    sample,
+)
 from flowatlas.errors import ShapeError
 from flowatlas.manifolds import Capability
 from flowatlas.networks import MLP
@@ -73,7 +82,7 @@ class Ring(Source):
     has_density = True
 
     def sample(self, shape: Sequence[int], *, generator: Any = None, **options: Any) -> Tensor:
-        return Cylinder().projx(torch.randn(*shape, generator=generator, **options))
+        return Cylinder().projx(Gaussian().sample(shape, generator=generator, **options))
 
     def log_prob(self, x: Tensor) -> Tensor:
         return -0.5 * x[..., 2].square() - 1.5 * math.log(2 * math.pi)
@@ -99,7 +108,7 @@ def main(steps: int, count: int) -> tuple[float, float]:
     path = GeodesicPath(Cylinder(), source=Ring())
     objective = FlowMatching(path)
     model = MLP((3,), manifold=Cylinder(), width=64, depth=3)
-    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):
         loss = objective(model, helix(256, generator), generator=generator).loss
@@ -120,7 +129,7 @@ def main(steps: int, count: int) -> tuple[float, float]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="A flow on a cylinder.")
-    parser.add_argument("--steps", type=int, default=800, help="of training")
+    parser.add_argument("--steps", type=int, default=600, help="of training")
     parser.add_argument("--samples", type=int, default=2000, help="drawn at the end")
     arguments = parser.parse_args()
     main(arguments.steps, arguments.samples)

@@ -16,6 +16,7 @@ from flowatlas.solvers import ShiftedGrid
 from flowatlas.time_samplers import Beta, LogitNormal, Shifted, TimeSampler, UniformTime, UShaped
 
 DOUBLE = torch.float64
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(200)
 SAMPLERS: list[TimeSampler] = [
     UniformTime(),
     LogitNormal(),
@@ -45,12 +46,11 @@ def mass(sampler: TimeSampler, end: Tensor) -> Tensor:
 
     With t = sin^2(a) the density of a is smooth enough even where that of t has a pole.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(400)
     top = torch.asin(end.sqrt())
-    a = 0.5 * top[:, None] * (1 + torch.from_numpy(nodes))
+    a = 0.5 * top[:, None] * (1 + torch.from_numpy(NODES))
     t = torch.sin(a).square()
     density = sampler.log_prob(t).exp() * torch.sin(2 * a)
-    return 0.5 * top * (density @ torch.from_numpy(weights))
+    return 0.5 * top * (density @ torch.from_numpy(WEIGHTS))
 
 
 @every_sampler

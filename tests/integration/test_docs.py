@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import pytest
 import torch
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from flowatlas.cli.main import COMMANDS
 
@@ -205,7 +205,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not broken, "\n".join([f"{name(page)}:", *broken])
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML whose tags for Python objects, which mkdocs extensions use, are not looked at."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from flowatlas.benchmarks.config import changed
 from flowatlas.benchmarks.method import METHODS, Method, method_names, named_method
@@ -87,7 +88,7 @@ def test_every_named_method_builds(name: str) -> None:
     manifold = Sphere() if method.path == "geodesic" else Euclidean()
     if method.source != "fitted":
         path = method.build_path(manifold)
-        assert method.build_objective(path).path is path
+        assert method.build_objective(path, torch.full((4, 3), 3**-0.5)).path is path
     assert method.nfe == 2 * method.solver_steps
     assert isinstance(method, Method)
 

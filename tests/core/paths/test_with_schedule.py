@@ -95,11 +95,12 @@ def test_conditional_step_follows_the_new_schedule(kind: str) -> None:
     trained, used = CondOT(), Exponential(4.0)
     generator = torch.Generator().manual_seed(3)
     x_0, x_1 = torch.randn(2, 3, 4, generator=generator, dtype=torch.float64)
-    now, then = used(T.unsqueeze(-1)), used(torch.ones(3, 1, dtype=torch.float64))
+    s = torch.tensor([0.4, 0.7, 1.0], dtype=torch.float64)
+    now, then = used(T.unsqueeze(-1)), used(s.unsqueeze(-1))
     x_t = now.alpha * x_1 + now.sigma * x_0
     path = AffinePath(trained, prediction=kind).with_schedule(used)
     prediction = as_kind(kind, x_t, T, x_1, trained)
-    moved = path.conditional_step(x_t, T, torch.ones_like(T), prediction)
+    moved = path.conditional_step(x_t, T, s, prediction)
     torch.testing.assert_close(moved, then.alpha * x_1 + then.sigma * x_0, rtol=1e-9, atol=1e-9)
 
 

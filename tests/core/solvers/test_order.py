@@ -51,14 +51,17 @@ def column(t: Tensor) -> Tensor:
 def limit_cycle(x: Tensor, t: Tensor, condition: Any = None) -> Tensor:
     """r' = r (1 - r^2) and angle' = 3 cos(2 t), in Cartesian coordinates."""
     turned = torch.stack([-x[:, 1], x[:, 0]], -1)
-    return x * (1 - x.square().sum(-1, keepdim=True)) + 3 * torch.cos(2 * column(t)) * turned
+    inward = 1 - x.square().sum(-1, keepdim=True)
+    velocity: Tensor = x * inward + 3 * torch.cos(2 * column(t)) * turned
+    return velocity
 
 
 def limit_cycle_flow(x: Tensor, start: float, end: float) -> Tensor:
     radius = x.norm(dim=-1)
     angle = torch.atan2(x[:, 1], x[:, 0]) + 1.5 * (math.sin(2 * end) - math.sin(2 * start))
-    radius = (1 + (radius**-2 - 1) * math.exp(-2 * (end - start))).rsqrt()
-    return radius.unsqueeze(-1) * torch.stack([angle.cos(), angle.sin()], -1)
+    radius = (1 + (radius.square().reciprocal() - 1) * math.exp(-2 * (end - start))).rsqrt()
+    end_point: Tensor = radius.unsqueeze(-1) * torch.stack([angle.cos(), angle.sin()], -1)
+    return end_point
 
 
 @methods
@@ -179,7 +182,8 @@ def gyroscope(rotation: Tensor, t: Tensor, condition: Any = None) -> Tensor:
 def gyroscope_flow(rotation: Tensor) -> Tensor:
     """R(1) = e^A e^(B - A) R(0) e^(C - A) e^A, as differentiation shows."""
     exp = torch.linalg.matrix_exp
-    return exp(A) @ exp(B - A) @ rotation @ exp(C - A) @ exp(A)
+    end: Tensor = exp(A) @ exp(B - A) @ rotation @ exp(C - A) @ exp(A)
+    return end
 
 
 @methods

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Radial = Callable[[Tensor], Tensor]
@@ -18,12 +20,18 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+@functools.cache
+def legendre(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return nodes, weights
+
+
 @pytest.fixture
 def gauss_legendre() -> Callable[..., tuple[Tensor, Tensor]]:
     """`gauss_legendre(start, end, count)`: nodes and weights in float64."""
 
     def rule(start: float, end: float, count: int = 200) -> tuple[Tensor, Tensor]:
-        nodes, weights = np.polynomial.legendre.leggauss(count)
+        nodes, weights = legendre(count)
         half = 0.5 * (end - start)
         return torch.from_numpy(start + half * (1 + nodes)), torch.from_numpy(half * weights)
 

@@ -44,7 +44,10 @@ def _earth(data: DataSet) -> PointBenchmark:
         summary=f"{data.summary}; density on the sphere",
         data=f"{data.name}, {data.origin}; split 80/10/10 by seed",
         licence=data.licence,
-        methods={n: METHODS[n] for n in ("geodesic", "geodesic-ot", "geodesic-fitted")},
+        methods={
+            n: METHODS[n]
+            for n in ("geodesic", "geodesic-ot", "geodesic-marginal", "geodesic-fitted")
+        },
         presets=PRESETS[data.name],
         load=partial(_load, name=data.name),
         picture=SpherePicture(),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from flowatlas.benchmarks.config import require
-from flowatlas.couplings import Coupling, Independent, MinibatchOT
+from flowatlas.couplings import Independent, MinibatchOT
 from flowatlas.errors import ConfigError
+from flowatlas.exact import EmpiricalFlow
 from flowatlas.manifolds import Euclidean, Manifold
 from flowatlas.objectives import FlowMatching
 from flowatlas.paths import AffinePath, GeodesicPath
@@ -48,6 +51,8 @@ class Method:
             whose bandwidth is chosen on validation points.
         coupling: `"independent"`, or `"ot"`: exact optimal transport within the minibatch.
         prediction: what the network predicts.
+        regression: on the velocity of each pair, `"conditional"`, or on that of all the training
+            points at once, `"marginal"` (geodesic paths from the uniform law).
         solver: for samples: `"euler"`, `"midpoint"`, `"heun"` or `"rk4"`.
         solver_steps: of it.
     """
@@ -59,6 +64,7 @@ class Method:
     source: str
     coupling: str = "independent"
     prediction: str = "velocity"
+    regression: str = "conditional"
     solver: str = "midpoint"
     solver_steps: int = 50
 
@@ -69,6 +75,7 @@ class Method:
             ("source", ("gaussian", "uniform", "fitted")),
             ("coupling", ("independent", "ot")),
             ("prediction", ("velocity", "target", "noise", "score")),
+            ("regression", ("conditional", "marginal")),
             ("solver", tuple(_SOLVERS)),
         ):
             value = getattr(self, name)
@@ -93,6 +100,14 @@ class Method:
             raise ConfigError(
                 f"prediction: {self.prediction!r} needs a gaussian source and the independent "
                 "coupling."
+            )
+
+        if self.regression == "marginal" and (
+            self.path != "geodesic" or self.source != "uniform" or self.coupling != "independent"
+        ):
+            raise ConfigError(
+                "regression: 'marginal' is known for a geodesic path from the uniform source with "
+                "the independent coupling."
             )
 
     @property
@@ -129,13 +144,19 @@ class Method:
     def _scheduler(self) -> Scheduler:
         return Polynomial(2.0) if self.scheduler == "quadratic" else _SCHEDULERS[self.scheduler]()
 
-    def build_objective(self, path: ContinuousPath) -> FlowMatching:
-        """The objective on that path."""
-        coupling: Coupling = Independent()
-        if self.coupling == "ot":
-            assert isinstance(path.manifold, Manifold)
-            coupling = MinibatchOT(path.manifold)
-        return FlowMatching(path, coupling=coupling)
+    def build_objective(self, path: ContinuousPath, train: Tensor) -> FlowMatching:
+        """The objective on that path.
+
+        Args:
+            path: of `build_path`.
+            train: `(n, *point_shape)`, the training points.
+        """
+        assert isinstance(path.manifold, Manifold)
+        coupling = MinibatchOT(path.manifold) if self.coupling == "ot" else Independent()
+        marginal = None
+        if self.regression == "marginal":
+            marginal = EmpiricalFlow(path.manifold, train, self._scheduler())
+        return FlowMatching(path, coupling=coupling, marginal=marginal)
 
     def build_solver(self) -> Solver:
         """The solver for samples."""
@@ -162,6 +183,13 @@ METHODS = {
             path="geodesic",
             source="uniform",
             coupling="ot",
+        ),
+        Method(
+            name="geodesic-marginal",
+            summary="geodesic path from the uniform law, regression on the velocity of all points",
+            path="geodesic",
+            source="uniform",
+            regression="marginal",
         ),
         Method(
             name="geodesic-fitted",

@@ -43,7 +43,10 @@ def _torsion(data: DataSet) -> PointBenchmark:
         summary=f"{data.summary}; density on the torus",
         data=f"{data.name}, a stand-in for Top500 from {data.origin}; split 80/10/10 by seed",
         licence=data.licence,
-        methods={n: METHODS[n] for n in ("geodesic", "geodesic-ot", "geodesic-fitted")},
+        methods={
+            n: METHODS[n]
+            for n in ("geodesic", "geodesic-ot", "geodesic-marginal", "geodesic-fitted")
+        },
         presets=PRESETS[data.name],
         load=partial(_load, name=data.name),
         picture=TorusPicture(),

@@ -127,7 +127,7 @@ def train_flow(
     network = build_network(preset, method, manifold, event_shape, seed)
     module = FlowModule(
         network,
-        method.build_objective(path),
+        method.build_objective(path, train.float()),
         optimizer=OptimizerSettings(
             lr=preset.lr, weight_decay=preset.weight_decay, warmup=preset.warmup
         ),

@@ -74,11 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"flowatlas: error: {_one_line(error)}", file=sys.stderr)
         return 2
     except OSError as error:
-        if debug or error.filename is None:
+        if debug:
             raise
+        place = "" if error.filename is None else f"{error.filename}: "
         print(
-            f"flowatlas: error: {error.filename}: {error.strerror}. Check the path, its "
-            "permissions and the space left.",
+            f"flowatlas: error: {place}{error.strerror or _one_line(error)}. Check the path, its "
+            "permissions and the space left; --debug shows where it happened.",
             file=sys.stderr,
         )
         return 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from flowatlas.data.earth import unit_vectors
 from flowatlas.errors import ConfigError, DataError
 from flowatlas.manifolds import FlatTorus, Manifold, Sphere
+from flowatlas.networks._files import write_bytes
 
 __all__ = ["is_file_name", "read_points", "write_points"]
 
@@ -28,6 +30,8 @@ def read_points(
     path: Path, manifold: Manifold, *, key: str | None = None, degrees: bool = False
 ) -> Tensor:
     """Points of a manifold, checked, in float64.
+
+    Points that are off the manifold by the rounding of single precision are projected.
 
     Args:
         path: an array of shape `(n, *point_shape)`; in a .csv, one row of numbers a point, after an
@@ -51,11 +55,22 @@ def read_points(
     try:
         manifold.check_point(x, str(path))
     except ValueError as error:
+        if _is_rounded(x, manifold):
+            return manifold.projx(x)
         hint = ""
         if isinstance(manifold, Sphere) and x.ndim == 2 and x.shape[1] == 2:
             hint = " For latitude and longitude pass --degrees."
         raise DataError(f"{error}{hint}") from error
     return x
+
+
+def _is_rounded(x: Tensor, manifold: Manifold) -> bool:
+    """Whether `x` are points to single precision: files hold float32, or a few digits."""
+    try:
+        manifold.check_point(x.float())
+    except ValueError:
+        return False
+    return True
 
 
 def _from_degrees(x: Tensor, manifold: Manifold, path: Path) -> Tensor:
@@ -123,22 +138,23 @@ def _numbers(line: str) -> list[float] | None:
 
 
 def write_points(path: Path, x: Tensor, *, name: str = "x") -> Path:
-    """Write points `(n, *point_shape)`; a .csv has them flattened, a row each.
+    """Write points `(n, *point_shape)`, atomically; a .csv has them flattened, a row each.
 
     Raises:
-        DataError: an unknown format.
+        DataError: an unknown format, or the file cannot be written.
     """
     values = x.detach().cpu().numpy()
     if path.suffix not in FORMATS:
         raise DataError(f"{path}: unknown format {path.suffix!r}; use one of {', '.join(FORMATS)}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
     if path.suffix == ".npy":
-        np.save(path, values, allow_pickle=False)
+        np.save(content, values, allow_pickle=False)
     elif path.suffix == ".npz":
         arrays: dict[str, Any] = {name: values}
-        np.savez_compressed(path, **arrays)
+        np.savez_compressed(content, **arrays)
     else:
         flat = values.reshape(len(values), -1)
         head = ",".join(f"{name}{i}" for i in range(flat.shape[1])) if flat.shape[1] > 1 else name
-        np.savetxt(path, flat, delimiter=",", header=head, comments="", fmt="%.9g")
+        np.savetxt(content, flat, delimiter=",", header=head, comments="", fmt="%.9g")
+    write_bytes(path, content.getvalue())
     return path

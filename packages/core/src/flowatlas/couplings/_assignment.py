@@ -2,8 +2,8 @@
 
 It was chosen by measurement against the shortest augmenting paths of scipy. Time of the second over
 that of the first, for normal points against data at batch 1024: 5 for clusters in 2 dimensions, 1.8
-for clusters in 3072, 2 for images in 64 to 4096; at batch 4096 in 2 dimensions above 10. Only between
-two clouds of normal points in many dimensions it is below one, 0.5 to 0.9.
+for clusters in 3072, 2 for images in 64 to 4096; at batch 4096 in 2 dimensions above 10. It is
+below one, 0.5 to 0.9, only between two clouds of normal points in many dimensions.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ to the exact map, a likelihood when it equals the exact density.
 """
 
 from flowatlas.exact.base import ExactFlow as ExactFlow
+from flowatlas.exact.empirical_flow import EmpiricalFlow as EmpiricalFlow
 from flowatlas.exact.gaussian_flow import ExactGaussianFlow as ExactGaussianFlow
 from flowatlas.exact.gaussian_mixture import GaussianMixture as GaussianMixture
 from flowatlas.exact.mixture_flow import ExactMixtureFlow as ExactMixtureFlow

@@ -15,6 +15,7 @@ from torch import Tensor
 from flowatlas._autodiff import jvp
 from flowatlas._random import Generators, randint, randn
 from flowatlas.errors import CapabilityError, GeometryError, ShapeError
+from flowatlas.manifolds._contraction import contraction
 
 __all__ = ["Capability", "Manifold"]
 
@@ -276,13 +277,35 @@ class Manifold(ABC):
             images: how many windings to go out to each side; 0 gives `logmap` alone.
 
         Returns:
-            `(count, ..., *tangent_shape)`, `count` depending on `images` and the manifold.
+            `(count, ..., *tangent_shape)`, `count` depending on `images` and the manifold. Where x
+            is y itself the windings of spheres and rotations have no direction: they are zeros.
         """
         self._lacks(Capability.WRAPPED)
 
     def log_det_expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """log |det d exp_x(u)| between orthonormal bases, shape `(...)`. Needs `Capability.WRAPPED`."""
         self._lacks(Capability.WRAPPED)
+
+    def is_shortest(self, x: Tensor, u: Tensor) -> Tensor:
+        """Whether the geodesic from `x` with velocity `u` is a shortest one up to time 1, `(...)`."""
+        return self.norm(x, u) < self.injectivity_radius
+
+    def contraction(self, x: Tensor, y: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Density and pull at `x` of a uniform law that each of the points `y` draws to itself.
+
+        Every point moves along the shortest geodesic to one of the `y`, chosen at random, until
+        `keep` of the distance is left. Needs `Capability.WRAPPED`, and a law that is uniform.
+
+        Args:
+            x: `(batch, *point_shape)`.
+            y: `(n, *point_shape)`.
+            keep: `(batch,)`, in (0, 1].
+
+        Returns:
+            The density at `x` relative to the uniform one, `(batch,)`, and the mean of log_x(y)
+            over the posterior of y, `(batch, *tangent_shape)`; zero where the density is.
+        """
+        return contraction(self, x, y, keep)
 
     def _lacks(self, capability: Capability) -> NoReturn:
         known = ", ".join(sorted(c.value for c in self.capabilities)) or "none"
@@ -312,23 +335,27 @@ class Manifold(ABC):
                 f"{name}: got dtype {x.dtype}; points of {self!r} are floating-point. "
                 f"Call {name}.float() first."
             )
-        finite = torch.isfinite(x)
-        if not finite.all():
+        # A finite sum has finite terms, and takes one pass over them.
+        if not torch.isfinite(x.sum()) and not (finite := torch.isfinite(x)).all():
             bad = int((~finite.flatten(1).all(1)).sum()) if x.ndim > 1 else int((~finite).sum())
             raise GeometryError(
                 f"{name}: {bad} of {x.shape[0]} samples contain NaN or infinity; remove or impute "
                 "them before they reach the flow."
             )
+        residual = self.residual(x)
+        if not residual.any():
+            return
         size = x.abs().clamp(min=1.0)
         if self.point_ndim:
             size = size.flatten(x.ndim - self.point_ndim).amax(-1)
-        residual = (self.residual(x) / size).max() if x.numel() else torch.tensor(0.0)
+        residual = (residual / size).max()
         allowed = self.tolerance.get(x.dtype, 1e-2)
-        if residual > allowed:
+        # Written so that NaN, the projection of a zero vector, fails.
+        if not residual <= allowed:
             raise GeometryError(
                 f"{name}: points lie off {self!r} with relative residual {residual.item():.2e}, "
-                f"above the {allowed:.0e} allowed in {x.dtype}. If that is rounding, pass "
-                f"manifold.projx({name}); else check units and conventions."
+                f"above the {allowed:.0e} allowed in {x.dtype}. If that is rounding, "
+                "project them with manifold.projx; else check units and conventions."
             )
 
     def __repr__(self) -> str:

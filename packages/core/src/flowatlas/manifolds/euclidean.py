@@ -55,6 +55,9 @@ class Euclidean(Manifold):
     def retract(self, x: Tensor, u: Tensor) -> Tensor:
         return x + u
 
+    def residual(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[: x.ndim - self.point_ndim])
+
     def tangent_basis(self, x: Tensor) -> Tensor:
         shape = self.point_shape_of(x)
         count = math.prod(shape)

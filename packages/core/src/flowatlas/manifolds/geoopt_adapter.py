@@ -39,6 +39,8 @@ class GeooptManifold(Manifold):
         ```
     """
 
+    capabilities = frozenset({Capability.TANGENT_BASIS})
+
     def __init__(
         self,
         manifold: Any,
@@ -61,8 +63,6 @@ class GeooptManifold(Manifold):
         self.injectivity_radius = injectivity_radius
         self.is_chart = log_volume is not None
         self._log_volume = log_volume
-        if self.point_ndim == 1 and codim == 0:
-            self.capabilities = frozenset({Capability.TANGENT_BASIS})
         if tolerance is not None:
             self.tolerance = tolerance
 
@@ -87,21 +87,33 @@ class GeooptManifold(Manifold):
         return super().log_volume(x) if self._log_volume is None else self._log_volume(x)
 
     def tangent_basis(self, x: Tensor) -> Tensor:
-        if Capability.TANGENT_BASIS not in self.capabilities:
-            self._lacks(Capability.TANGENT_BASIS)
-        # Coordinate directions, made orthonormal through the Cholesky factor of their Gram matrix.
-        dimension = x.shape[-1]
-        eye = torch.eye(dimension, dtype=x.dtype, device=x.device)
-        rows = eye.expand(*x.shape[:-1], dimension, dimension)
-        point = x.unsqueeze(-2).unsqueeze(-2)
-        gram = self.inner(point, rows.unsqueeze(-2), rows.unsqueeze(-3))
-        factor = torch.linalg.cholesky(gram.expand(*x.shape[:-1], dimension, dimension))
-        return torch.linalg.solve_triangular(factor, rows, upper=False)
+        # The coordinate directions, projected, span the tangent space; the eigenvectors of their
+        # Gram matrix make an orthonormal basis of it, in whatever metric the manifold has.
+        shape = self.point_shape_of(x)
+        ambient, dimension = math.prod(shape), self.dimension(shape)
+        lead = x.shape[: x.ndim - self.point_ndim]
+        point = x.detach().reshape(*lead, 1, *shape)
+        eye = torch.eye(ambient, dtype=x.dtype, device=x.device).reshape(ambient, *shape)
+        many = point.expand(*lead, ambient, *shape)
+        rows = self.proju(many, eye.expand(many.shape))
+        first, second = rows.unsqueeze(len(lead) + 1), rows.unsqueeze(len(lead))
+        pairs = (*lead, ambient, ambient, *shape)
+        gram = self.inner(
+            point.unsqueeze(len(lead)).expand(pairs), first.expand(pairs), second.expand(pairs)
+        )
+        values, vectors = torch.linalg.eigh((gram + gram.mT) / 2)
+        weights = (
+            vectors[..., ambient - dimension :] / values[..., None, ambient - dimension :].sqrt()
+        )
+        return (weights.mT @ rows.flatten(len(lead) + 1)).unflatten(-1, shape)
+
+    def noise_shape(self, x: Tensor) -> tuple[int, ...]:
+        lead = x.shape[: x.ndim - self.point_ndim]
+        return (*lead, self.dimension(self.point_shape_of(x)))
 
     def tangent_from_noise(self, x: Tensor, noise: Tensor) -> Tensor:
-        if Capability.TANGENT_BASIS not in self.capabilities:
-            return self.proju(x, noise)
-        return (noise.unsqueeze(-1) * self.tangent_basis(x)).sum(-2)
+        basis = self.tangent_basis(x).flatten(noise.ndim)
+        return (noise.unsqueeze(-2) @ basis).squeeze(-2).unflatten(-1, self.point_shape_of(x))
 
     def __repr__(self) -> str:
         return f"GeooptManifold({type(self.manifold).__name__})"

@@ -89,11 +89,16 @@ class Lorentz(Manifold):
         return torch.where(positive, distance, 0.0).squeeze(-1)
 
     def geodesic(self, x_0: Tensor, x_1: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        u, length = self._polar(x_0, x_1)
+        # Of both ends, so that nothing cancels where x_1 is nearer to the origin than x_0:
+        # x_s = (sinh((1 - s) d) x_0 + sinh(s d) x_1) / sinh d.
+        length = self.dist(x_0, x_1).unsqueeze(-1)
         s = s.unsqueeze(-1)
-        cosh = torch.cosh(s * length)
-        x_s = self.projx(torch.addcmul(cosh * x_0, s * _sinhc(s * length), u))
-        return x_s, torch.addcmul(cosh * u, length * torch.sinh(s * length), x_0)
+        whole = _sinhc(length)
+        rest = 1 - s
+        before, after = rest * _sinhc(rest * length) / whole, s * _sinhc(s * length) / whole
+        x_s = self.projx(torch.addcmul(before * x_0, after, x_1))
+        rise, fall = torch.cosh(s * length) / whole, torch.cosh(rest * length) / whole
+        return x_s, torch.addcmul(rise * x_1, fall, x_0, value=-1)
 
     def tangent_basis(self, x: Tensor) -> Tensor:
         eye = torch.eye(x.shape[-1] - 1, dtype=x.dtype, device=x.device)

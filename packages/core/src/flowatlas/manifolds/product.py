@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import ItemsView, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -39,30 +39,30 @@ class ProductManifold:
             raise ConfigError(f"weights: no factor {unknown}; there are {sorted(factors)}.")
 
     def expmap(self, x: Any, u: Any) -> dict[str, Tensor]:
-        return {name: m.expmap(x[name], u[name]) for name, m in self._of(x)}
+        return {name: m.expmap(x[name], u[name]) for name, m in self._of(x, u=u)}
 
     def logmap(self, x: Any, y: Any) -> dict[str, Tensor]:
-        return {name: m.logmap(x[name], y[name]) for name, m in self._of(x)}
+        return {name: m.logmap(x[name], y[name]) for name, m in self._of(x, y=y)}
 
     def projx(self, x: Any) -> dict[str, Tensor]:
         return {name: m.projx(x[name]) for name, m in self._of(x)}
 
     def proju(self, x: Any, u: Any) -> dict[str, Tensor]:
-        return {name: m.proju(x[name], u[name]) for name, m in self._of(x)}
+        return {name: m.proju(x[name], u[name]) for name, m in self._of(x, u=u)}
 
     def retract(self, x: Any, u: Any) -> dict[str, Tensor]:
-        return {name: m.retract(x[name], u[name]) for name, m in self._of(x)}
+        return {name: m.retract(x[name], u[name]) for name, m in self._of(x, u=u)}
 
     def pullback(self, x: Any, u: Any, v: Any) -> dict[str, Tensor]:
-        return {name: m.pullback(x[name], u[name], v[name]) for name, m in self._of(x)}
+        return {name: m.pullback(x[name], u[name], v[name]) for name, m in self._of(x, u=u, v=v)}
 
     def pushforward(self, x: Any, u: Any) -> dict[str, Tensor]:
-        return {name: m.pushforward(x[name], u[name]) for name, m in self._of(x)}
+        return {name: m.pushforward(x[name], u[name]) for name, m in self._of(x, u=u)}
 
     def squared_dist(self, x: Any, y: Any) -> Tensor:
         """Weighted squared distance, `(batch,)`: summed over the points of a sample."""
         total: Any = 0.0
-        for name, manifold in self._of(x):
+        for name, manifold in self._of(x, y=y):
             square = manifold.squared_dist(x[name], y[name])
             square = square.flatten(1).sum(1) if square.ndim > 1 else square
             total = total + self.weights[name] * square
@@ -71,23 +71,26 @@ class ProductManifold:
     def pairwise_squared_dist(self, x: Any, y: Any) -> Tensor:
         """Weighted squared distances between every two samples, `(n, m)`."""
         total: Any = 0.0
-        for name, manifold in self._of(x):
+        for name, manifold in self._of(x, y=y):
             part = manifold.pairwise_squared_dist(x[name], y[name])
             total = total + self.weights[name] * part
         return total
 
     def check_point(self, x: Any, name: str = "x") -> None:
         """Raise unless `x` has exactly the factors' names, and points of each."""
-        for key, manifold in self._of(x, name):
+        for key, manifold in self._of(**{name: x}):
             manifold.check_point(x[key], f"{name}[{key!r}]")
 
-    def _of(self, x: Any, name: str = "x") -> Any:
-        if not isinstance(x, Mapping) or set(x) != set(self.factors):
-            got = sorted(x) if isinstance(x, Mapping) else type(x).__name__
-            raise ShapeError(
-                f"{name}: got {got}; points of {self!r} are mappings with exactly the names "
-                f"{sorted(self.factors)}."
-            )
+    def _of(self, x: Any = None, /, **others: Any) -> ItemsView[str, Manifold]:
+        """The factors, once each of the arguments is found to be a mapping with their names."""
+        named = others if x is None else {"x": x, **others}
+        for name, value in named.items():
+            if not isinstance(value, Mapping) or value.keys() != self.factors.keys():
+                got = sorted(value) if isinstance(value, Mapping) else type(value).__name__
+                raise ShapeError(
+                    f"{name}: got {got}; points and tangents of {self!r} are mappings with exactly "
+                    f"the names {sorted(self.factors)}."
+                )
         return self.factors.items()
 
     def __repr__(self) -> str:

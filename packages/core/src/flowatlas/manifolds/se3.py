@@ -105,6 +105,9 @@ class SE3(Manifold):
     def log_det_expmap(self, x: Tensor, u: Tensor) -> Tensor:
         return self._so3.log_det_expmap(x[..., :3, :3], u[..., :3])
 
+    def is_shortest(self, x: Tensor, u: Tensor) -> Tensor:
+        return self._so3.is_shortest(x[..., :3, :3], u[..., :3])
+
     def check_point(self, x: Tensor, name: str = "x") -> None:
         self.check_shape(x, name)
         # A large translation must not make room for a bad rotation.

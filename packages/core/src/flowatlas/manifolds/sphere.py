@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowatlas._random import Generators, randn
 from flowatlas.errors import ShapeError
+from flowatlas.manifolds._contraction import normalised_pull
 from flowatlas.manifolds.base import Capability, Manifold
 
 __all__ = ["Sphere"]
@@ -110,6 +111,24 @@ class Sphere(Manifold):
     def log_det_expmap(self, x: Tensor, u: Tensor) -> Tensor:
         angle = torch.linalg.vector_norm(u, dim=-1)
         return (x.shape[-1] - 2) * torch.sinc(angle / math.pi).abs().log()
+
+    def contraction(self, x: Tensor, y: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        # In angles and one matrix product: a tenth of the time of logarithms pair by pair. The
+        # square of the half chord comes from differences, for the sake of close points.
+        keep, power = keep.unsqueeze(1), x.shape[-1] - 2
+        half = torch.zeros((), dtype=x.dtype, device=x.device)
+        for a, b in zip(x.unbind(-1), y.unbind(-1), strict=True):
+            difference = (a / 2).unsqueeze(1) - b / 2
+            half = torch.addcmul(half, difference, difference)
+        half = half.clamp(1e-30, 1 - 1e-7)
+        root = half.sqrt()
+        angle, sine = 2 * torch.asin(root), 2 * root * (1 - half).sqrt()
+        start = angle / keep
+        density = (torch.sin(start) / sine) ** power / keep
+        density = torch.where(start < math.pi, density, 0.0)
+        weight = density * angle / sine
+        along = (weight * (1 - 2 * half)).sum(1, keepdim=True)
+        return normalised_pull(density, weight @ y - along * x)
 
     def _polar(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """`logmap` and its length `(..., 1)`."""

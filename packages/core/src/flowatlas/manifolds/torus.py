@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flowatlas._random import Generators, rand
 from flowatlas.errors import ConfigError, ShapeError
+from flowatlas.manifolds._contraction import normalised_pull
 from flowatlas.manifolds.base import Capability, Manifold
 
 __all__ = ["FlatTorus"]
@@ -108,6 +109,16 @@ class FlatTorus(Manifold):
 
     def log_det_expmap(self, x: Tensor, u: Tensor) -> Tensor:
         return u.new_zeros(u.shape[:-1])
+
+    def is_shortest(self, x: Tensor, u: Tensor) -> Tensor:
+        return (u.abs() < self._length(u) / 2).all(-1)
+
+    def contraction(self, x: Tensor, y: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        # The density is constant on a box around each y.
+        u = self.logmap(x.unsqueeze(1), y.unsqueeze(0))
+        inside = self.is_shortest(x, u / keep.view(-1, 1, 1)).to(u.dtype)
+        density = inside / keep.unsqueeze(1) ** u.shape[-1]
+        return normalised_pull(density, torch.einsum("bn,bnd->bd", density, u))
 
     def residual(self, x: Tensor) -> Tensor:
         return x.new_zeros(x.shape[:-1])

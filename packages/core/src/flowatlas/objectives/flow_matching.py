@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -97,9 +97,14 @@ class FlowMatching:
         coupling: which x_0 meets which x_1; independent if None.
         time_sampler: the law of t; uniform if None.
         regularizers: functions of the path sample and the prediction, added per sample.
+        marginal: the marginal velocity itself, `(x_t, t)` to a tangent, where it is known, such as
+            `EmpiricalFlow` of the training points. It replaces the conditional velocity as what is
+            regressed on: the minimiser is the same, without the noise of single pairs.
 
     Raises:
-        CapabilityError: score or noise prediction with a coupling that is not independent.
+        CapabilityError: score or noise prediction, or a marginal velocity, with a coupling that is
+            not independent.
+        ConfigError: a marginal velocity for a path that predicts something else, or for a product.
 
     Reference: Flow Matching for Generative Modeling, Lipman et al., 2022, arXiv:2210.02747, eq. 9
     and 14; on manifolds, Chen and Lipman, 2023, arXiv:2302.03660, eq. 11. Here the squared norm is
@@ -120,11 +125,15 @@ class FlowMatching:
         coupling: Coupling | None = None,
         time_sampler: TimeSampler | None = None,
         regularizers: Sequence[Regularizer] = (),
+        marginal: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self.path = path
         self.coupling = Independent() if coupling is None else coupling
         self.time_sampler = UniformTime() if time_sampler is None else time_sampler
         self.regularizers = tuple(regularizers)
+        self.marginal = marginal
+        if marginal is not None:
+            self._check_marginal()
         for name, component in path.components.items():
             kind = getattr(component, "prediction", None)
             if kind in ("noise", "score") and not self.coupling.independent:
@@ -133,6 +142,18 @@ class FlowMatching:
                     f"{kind!r} prediction (component {name!r}) is not what its formula says. Use "
                     "Independent(), or predict 'velocity' or 'target'."
                 )
+
+    def _check_marginal(self) -> None:
+        if not self.coupling.independent:
+            raise CapabilityError(
+                f"marginal: the velocity of a set of points is that of independent pairs, and "
+                f"{type(self.coupling).__name__} makes others. Use Independent()."
+            )
+        if getattr(self.path, "prediction", None) != "velocity":
+            raise ConfigError(
+                "marginal: it replaces the velocity of a path on one space; this path is a product "
+                "or predicts something else. Use prediction='velocity'."
+            )
 
     def draw(self, x_1: State, *, batch: int | None = None, generator: Generators = None) -> Draws:
         """Source samples, times and dropout numbers for data shaped as `x_1`.
@@ -227,6 +248,8 @@ class FlowMatching:
 
         noise = None if draws is None else draws.noise
         sample = self.path.sample(x_0, x_1, t, noise=noise, generator=generator, validate=validate)
+        if self.marginal is not None:
+            sample = replace(sample, dx_t=self.marginal(sample.x_t, t))
         given = fixed_masks(self.path, fixed, x_1)
         if given is not None:
             sample = hold(self.path, sample, fixed)

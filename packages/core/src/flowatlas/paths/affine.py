@@ -152,14 +152,14 @@ class AffinePath(ContinuousPath):
         if self.prediction == "noise":
             return prediction
         if self.prediction == "score":
-            mean, std = self._source_moments()
+            mean, std = self._source_moments(prediction)
             return mean - c.sigma * std**2 * prediction
         if self.prediction == "velocity":
             return (c.d_alpha * x - c.alpha * prediction) / self._wronskian(c)
         return (x - c.alpha * prediction) / c.sigma
 
     def _score(self, x_0: Tensor, c: Coefficients) -> Tensor:
-        mean, std = self._source_moments()
+        mean, std = self._source_moments(x_0)
         return (mean - x_0) / (c.sigma * std**2)
 
     @staticmethod
@@ -167,12 +167,13 @@ class AffinePath(ContinuousPath):
         """sigma d_alpha - alpha d_sigma: one for the straight path, zero where the path rests."""
         return c.sigma * c.d_alpha - c.alpha * c.d_sigma
 
-    def _source_moments(self) -> tuple[float | Tensor, float]:
+    def _source_moments(self, like: Tensor) -> tuple[float | Tensor, float]:
         if self.source.std is None:
             raise CapabilityError(
                 f"source: the score needs a Gaussian source, got {type(self.source).__name__}."
             )
-        return self.source.mean, self.source.std
+        mean = self.source.mean
+        return (mean.to(like) if isinstance(mean, Tensor) else mean), self.source.std
 
     @property
     def local_t_max(self) -> float:

@@ -8,11 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowatlas._points import by_name, check_data, fixed_masks, impose, point_masks
+from flowatlas._points import (
+    by_name,
+    check_data,
+    check_state,
+    fill_padding,
+    fixed_masks,
+    impose,
+    point_masks,
+)
 from flowatlas._random import Generators
 from flowatlas.field import Condition, Field, Fixed, Mask, call_field, check_condition
 from flowatlas.paths.base import ContinuousPath, DiscretePath, StatePath
-from flowatlas.sampling._checks import check_prediction, check_state
+from flowatlas.sampling._prediction import check_prediction
 from flowatlas.solvers.base import Dynamics
 from flowatlas.state import State, batch_size, leading, time_dtype
 
@@ -90,8 +98,10 @@ class PathDynamics(Dynamics):
         return prediction
 
     def begin(self, x: Any, t: Tensor) -> Any:
-        self._first = self.predict(x, t)
-        return self._velocity(x, t, self._first)
+        prediction = self.predict(x, t)
+        if self._jumping:
+            self._first = prediction
+        return self._velocity(x, t, prediction)
 
     def velocity(self, x: Any, t: Tensor) -> Any:
         return self._velocity(x, t, self.predict(x, t))
@@ -166,22 +176,10 @@ class PathDynamics(Dynamics):
         Padding is often zeros, which are on few manifolds; a NaN born there could spread through
         attention.
         """
-        if self.mask is not None:
-            exists = point_masks(self.path, self.mask, x)
-            assert exists is not None
+        exists = point_masks(self.path, self.mask, x)
+        if exists is not None:
             blank = torch.Generator(device=leading(x).device).manual_seed(0)
-            filler = by_name(self.path.draw(x, generator=blank))
-            filled = {
-                name: torch.where(
-                    exists[name].view(exists[name].shape + (1,) * (value.ndim - exists[name].ndim)),
-                    value,
-                    filler[name],
-                )
-                if name in exists
-                else value
-                for name, value in by_name(x).items()
-            }
-            x = filled["x"] if isinstance(x, Tensor) else filled
+            x = fill_padding(self.path, x, exists, self.path.draw(x, generator=blank))
         x = self.impose(x)
         if validate:
             check_data(self.path, x, self._name)

@@ -135,15 +135,18 @@ def _jvp(
     velocity: Velocity, x: Any, us: dict[str, Tensor], manifolds: dict[str, Manifold]
 ) -> tuple[Any, Any]:
     """Velocity at `x` and its derivative along the tangents `us`, zero where not named."""
+    # Expanded tensors share memory between samples, which forward differentiation refuses.
     if isinstance(x, Tensor):
-        return jvp(velocity, (x,), (manifolds["x"].pushforward(x, us["x"]),))
+        tangent = manifolds["x"].pushforward(x, us["x"])
+        return jvp(velocity, (x.contiguous(),), (tangent.contiguous(),))
+    points = {name: value.contiguous() for name, value in x.items()}
     tangents = {
-        name: manifolds[name].pushforward(value, us[name])
+        name: manifolds[name].pushforward(value, us[name]).contiguous()
         if name in us
         else torch.zeros_like(value)
-        for name, value in x.items()
+        for name, value in points.items()
     }
-    return jvp(velocity, (x,), (tangents,))
+    return jvp(velocity, (points,), (tangents,))
 
 
 def _directions(manifold: Manifold, x: Tensor, size: int) -> Iterator[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -58,16 +59,11 @@ def scaled(h: Tensor, u: Any) -> Any:
 
 def combined(h: Tensor, weights: Sequence[float], us: Sequence[Any]) -> Any:
     """h times the sum of w u, over the weights that are not zero."""
-    terms = [(w, u) for w, u in zip(weights, us, strict=True) if w != 0.0]
-    first = terms[0][0]
-
-    def add(total: Tensor, *parts: Tensor) -> Tensor:
-        for (w, _), part in zip(terms[1:], parts, strict=True):
-            total = torch.add(total, part, alpha=w / first)
-        return total
-
+    (first, total), *others = [(w, u) for w, u in zip(weights, us, strict=True) if w != 0.0]
+    for w, u in others:
+        total = map_state(partial(torch.add, alpha=w / first), total, u)
     # The first weight goes with h, for scaling the state is a pass over memory and scaling h is not.
-    return scaled(h if first == 1.0 else h * first, map_state(add, *(u for _, u in terms)))
+    return scaled(h if first == 1.0 else h * first, total)
 
 
 def run_stages(

@@ -1,4 +1,4 @@
-"""What a request must satisfy before, and a prediction while, it is integrated."""
+"""What a network must return to be integrated."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from flowatlas._points import by_name, check_state
+from flowatlas._points import by_name
 from flowatlas.errors import ShapeError
 from flowatlas.paths.base import ContinuousPath, StatePath
 from flowatlas.state import State
 
-__all__ = ["check_prediction", "check_state"]
+__all__ = ["check_prediction"]
 
 
 def check_prediction(path: StatePath, prediction: Any, x: State) -> None:
