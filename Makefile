@@ -47,9 +47,8 @@ format: $(VENV)/.installed  ## put code into the format that `make lint` asks fo
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-bench: $(VENV)/.installed  ## every benchmark, preset cpu (hours; FLOWATLAS_DATA names the data)
-	$(BIN)/flowatlas bench run '*' --preset cpu --output runs/bench --resume
-	$(BIN)/flowatlas bench report runs/bench
+bench: $(VENV)/.installed  ## speed against peers and bare loops, into runs/speed (minutes)
+	$(BIN)/python benchmarks/run.py --output runs/speed
 
 docs: $(VENV)/.installed  ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

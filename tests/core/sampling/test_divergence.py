@@ -24,7 +24,7 @@ SPACES: dict[str, tuple[Manifold, Tensor]] = {
     "rotations": (SO3(), torch.tensor([[[0.0, -1, 0], [0.6, 0, -0.8], [0.8, 0, 0.6]]], dtype=D)),
     "hyperbolic": (
         LORENTZ,
-        WrappedNormal(LORENTZ, LORENTZ.origin(2, dtype=D), 1.0).sample(
+        WrappedNormal(LORENTZ, LORENTZ.origin(2, dtype=D), 0.3).sample(
             (1, 3), generator=torch.Generator().manual_seed(0), dtype=D
         ),
     ),
@@ -57,7 +57,7 @@ def test_exact(manifold: Manifold, x: Tensor) -> None:
     value, found = Exact()(lambda y: velocity(manifold, y), x, {"x": manifold}, None)
     assert torch.allclose(value, velocity(manifold, x))
     assert (found[0] - by_differences(manifold, x)).abs() < 1e-6
-    assert found.abs() > 0.05
+    assert found.abs() > 0.02
 
 
 @spaces
@@ -71,7 +71,7 @@ def test_hutchinson_is_unbiased(manifold: Manifold, x: Tensor, rademacher: bool)
     _, exact = Exact()(lambda y: velocity(manifold, y), x, {"x": manifold}, None)
     # Five standard errors, 6e-7; a probe left unprojected would be off by some tenths.
     error = found.std().item() / math.sqrt(copies)
-    assert error < 0.03
+    assert error < 0.04
     assert (found.mean() - exact).abs() < 5 * error + 1e-9
 
 

@@ -20,7 +20,7 @@ def draw(
     shape: Sequence[int],
     generator: Generators,
 ) -> Tensor:
-    """Draw a tensor of `shape` by `fn(shape, generator)`, row by row if there is one generator each.
+    """Draw a tensor of `shape` by `fn(shape, generator)`, by rows if there is one generator each.
 
     Args:
         fn: called with a shape whose first axis is the batch, and a generator or None.

@@ -28,8 +28,8 @@ class EmpiricalFlow(ExactFlow):
       u_t(x) = \frac{\dot\kappa_t}{k} \, \frac{\sum_y p_t(x \mid y) \log_x y}
       {\sum_y p_t(x \mid y)}$$
 
-    while $\exp_y(s u / k)$, $s \le 1$, is shortest, and no density beyond. Where the density is zero,
-    so is the velocity.
+    while $\exp_y(s u / k)$, $s \le 1$, is shortest, and no density beyond. Where the density is
+    zero, so is the velocity.
 
     As the target of a regression (`FlowMatching(marginal=...)`) it has the minimiser that
     single pairs have, without their noise. As a field it reproduces the set itself. It costs n

@@ -65,7 +65,8 @@ class Manifold(ABC):
     `flowatlas.testing.ManifoldConformance` tests such a class in three lines.
 
     Maps must be differentiable everywhere, coincident points included (where a formula is singular,
-    select its *input* before evaluating it, not its output after), and must not draw random numbers.
+    select its *input* before evaluating it, not its output after), and must not draw random
+    numbers.
 
     Attributes:
         point_ndim: number of axes of one point: 1 for vectors, 2 for matrices.
@@ -214,7 +215,7 @@ class Manifold(ABC):
     # Measure.
 
     def log_volume(self, x: Tensor) -> Tensor:
-        """log sqrt(det G) of a chart, shape `(...)`: zero wherever tangents are orthonormal coordinates."""
+        """log sqrt(det G) of a chart, shape `(...)`: zero where tangents are orthonormal."""
         return x.new_zeros(x.shape[: x.ndim - self.point_ndim])
 
     def random_uniform(
@@ -283,11 +284,11 @@ class Manifold(ABC):
         self._lacks(Capability.WRAPPED)
 
     def log_det_expmap(self, x: Tensor, u: Tensor) -> Tensor:
-        """log |det d exp_x(u)| between orthonormal bases, shape `(...)`. Needs `Capability.WRAPPED`."""
+        """log |det d exp_x(u)| in orthonormal bases, shape `(...)`. Needs `Capability.WRAPPED`."""
         self._lacks(Capability.WRAPPED)
 
     def is_shortest(self, x: Tensor, u: Tensor) -> Tensor:
-        """Whether the geodesic from `x` with velocity `u` is a shortest one up to time 1, `(...)`."""
+        """Whether the geodesic from `x` along `u` is a shortest one up to time 1, `(...)`."""
         return self.norm(x, u) < self.injectivity_radius
 
     def contraction(self, x: Tensor, y: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:

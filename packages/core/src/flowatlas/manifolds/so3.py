@@ -23,9 +23,9 @@ class SO3(Manifold):
       \langle v, w \rangle = v \cdot w.$$
 
     Points are `(..., 3, 3)` and tangents `(..., 3)`; distances are rotation angles in radians and
-    the volume is $8 \pi^2$. The logarithm is accurate up to and at pi, where one of the two shortest
-    rotations is returned. Solvers take Munthe-Kaas steps: stages are added up as rotation vectors,
-    with the inverse of the exponential's derivative.
+    the volume is $8 \pi^2$. The logarithm is accurate up to and at pi, where one of the two
+    shortest rotations is returned. Solvers take Munthe-Kaas steps: stages are added up as rotation
+    vectors, with the inverse of the exponential's derivative.
 
     Reference: A micro Lie theory for state estimation in robotics, Sola, Deray and Atchuthan, 2018,
     arXiv:1812.01537, eq. 132 to 146.

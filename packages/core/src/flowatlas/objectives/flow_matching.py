@@ -163,6 +163,8 @@ class FlowMatching:
             batch: how many samples; as many as `x_1` has if None.
             generator: one, or one per sample.
         """
+        # A bfloat16 x_0 would lie on a grid of a few hundred values.
+        x_1 = at_least_float32(x_1)
         like = leading(x_1)
         count = batch_size(x_1) if batch is None else batch
         kind = time_dtype(like.dtype)

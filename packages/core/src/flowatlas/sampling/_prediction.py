@@ -18,7 +18,7 @@ __all__ = ["check_prediction"]
 def check_prediction(path: StatePath, prediction: Any, x: State) -> None:
     """Raise `ShapeError` unless each continuous component is predicted in full: no broadcasting."""
     single = isinstance(x, Tensor)
-    named = isinstance(prediction, Mapping)
+    named = not single and isinstance(prediction, Mapping)
     if not single and not (named and set(path.components) <= set(prediction)):
         got = sorted(prediction) if named else type(prediction).__name__
         raise ShapeError(

@@ -62,7 +62,7 @@ def combined(h: Tensor, weights: Sequence[float], us: Sequence[Any]) -> Any:
     (first, total), *others = [(w, u) for w, u in zip(weights, us, strict=True) if w != 0.0]
     for w, u in others:
         total = map_state(partial(torch.add, alpha=w / first), total, u)
-    # The first weight goes with h, for scaling the state is a pass over memory and scaling h is not.
+    # The first weight goes with h: scaling the state is a pass over memory, scaling h is not.
     return scaled(h if first == 1.0 else h * first, total)
 
 
