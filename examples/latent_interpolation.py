@@ -27,18 +27,18 @@ def main(steps: int, output: Path) -> None:
     x_1 = 2 * load("demo/digits").float() - 1  # (1797, 64) in [-1, 1]
     path = AffinePath()
     objective = FlowMatching(path)
-    model = MLP((64,), width=512, depth=4)
+    model = MLP((64,), width=256, depth=4)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        batch = x_1[torch.randint(len(x_1), (256,), generator=generator)]
+        batch = x_1[torch.randint(len(x_1), (128,), generator=generator)]
         loss = objective(model, batch, generator=generator).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
 
-    solver = Midpoint(steps=30)
+    solver = Midpoint(steps=20)
     chosen = x_1[torch.randint(len(x_1), (2 * ROWS,), generator=generator)]
     code = encode(model, path, chosen, solver=solver)  # t = 1 to t = 0
     back = sample(model, path, x_init=code, solver=solver)
@@ -61,6 +61,6 @@ def main(steps: int, output: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--steps", type=int, default=2000, help="of training")
+    parser.add_argument("--steps", type=int, default=1500, help="of training")
     parser.add_argument("--output", type=Path, default=Path("runs/digits"), help="directory")
     main(**vars(parser.parse_args()))

@@ -30,10 +30,16 @@ from flowatlas.training import (
 )
 
 
-def trainer(steps: int, output: Path) -> pl.Trainer:
+def trainer(steps: int, save_every: int, output: Path) -> pl.Trainer:
     """Nothing here is FlowAtlas' but the plugin, and the switch below it."""
     quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
-    keep = ModelCheckpoint(output, every_n_train_steps=steps, filename="step-{step}", save_top_k=-1)
+    keep = ModelCheckpoint(
+        output,
+        filename="step-{step}",
+        every_n_train_steps=save_every,
+        save_top_k=-1,
+        auto_insert_metric_name=False,
+    )
     keep.FILE_EXTENSION = ".safetensors"
     return pl.Trainer(
         max_steps=steps,
@@ -42,7 +48,7 @@ def trainer(steps: int, output: Path) -> pl.Trainer:
         plugins=[SafetensorsCheckpointIO()],
         use_distributed_sampler=False,  # TensorData shares batches out itself
         callbacks=[keep],
-        val_check_interval=max(1, steps // 4),
+        val_check_interval=save_every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         logger=False,
@@ -62,19 +68,19 @@ def main(steps: int, output: Path) -> None:
     x_1 = TwoMoons().sample((10_000, 2), generator=generator).float()
     half = max(1, steps // 2)
 
-    first = trainer(half, output)
+    first = trainer(half, half, output)
     first.fit(module(), datamodule=TensorData(x_1[:9000], x_1[9000:], batch_size=256))
-    file = output / f"step-step={half}.safetensors"
+    file = output / f"step-{half}.safetensors"
     print(f"stopped at step {first.global_step}: {file.name}")
 
     # Another process, another day: the weights below are overwritten by those of the file.
-    second = trainer(steps, output)
+    second = trainer(2 * half, half, output)
     data = TensorData(x_1[:9000], x_1[9000:], batch_size=256)
     second.fit(module(), datamodule=data, ckpt_path=str(file))
     loss = float(second.callback_metrics["val/loss"])
     print(f"went on to step {second.global_step}: validation loss {loss:.4f}")
 
-    network = load_network(output / f"step-step={steps}.safetensors", weights="ema")
+    network = load_network(output / f"step-{2 * half}.safetensors", weights="ema")
     nats = log_prob(network, AffinePath(), x_1[9000:9300], solver=Dopri5()).mean()
     print(f"log density of points not trained on: {nats:.3f} nats")
 

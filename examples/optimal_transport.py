@@ -17,7 +17,7 @@ import torch
 
 from flowatlas import AffinePath, Coupling, Euler, FlowMatching, Independent, MinibatchOT, integrate
 from flowatlas.data import EightGaussians
-from flowatlas.networks import MLP
+from flowatlas.networks import MLP, MultiScale
 from flowatlas.plots import nfe_curve, save
 from flowatlas.plots.style import BASELINE, MODEL, figure, style
 
@@ -31,7 +31,7 @@ def main(steps: int, output: Path) -> None:
         torch.manual_seed(0)  # of the weights
         x_1 = EightGaussians().sample((10_000, 2), generator=generator).float()
         objective = FlowMatching(path, coupling=coupling)
-        model = MLP((2,), width=128, depth=3)
+        model = MLP((2,), width=128, depth=3, features=MultiScale(2, scales=(1.0, 0.5)))
         optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):
@@ -62,12 +62,12 @@ def main(steps: int, output: Path) -> None:
         for axes, (name, lines) in zip(made.subplots(1, 2), trajectories.items(), strict=True):
             axes.plot(*lines.transpose(2, 0, 1), color=BASELINE, lw=0.4)
             axes.scatter(*lines[-1].T, s=4, color=MODEL, zorder=3)
-            axes.set(title=name, aspect="equal")
+            axes.set(title=name, aspect="equal", xlim=(-3.2, 3.2), ylim=(-3.2, 3.2))
     print(f"picture: {save(made, output / 'trajectories.png')}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1000, help="of each training")
+    parser.add_argument("--steps", type=int, default=800, help="of each training")
     parser.add_argument("--output", type=Path, default=Path("runs/transport"), help="directory")
     main(**vars(parser.parse_args()))

@@ -33,7 +33,7 @@ def main(steps: int, output: Path) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        batch = train[torch.randint(len(train), (512,), generator=generator)]
+        batch = train[torch.randint(len(train), (256,), generator=generator)]
         loss = objective(model, batch, generator=generator).loss
         optimizer.zero_grad()
         loss.backward()
@@ -45,11 +45,11 @@ def main(steps: int, output: Path) -> None:
     uniform = -math.log(4 * math.pi)  # per square radian: a sphere of radius one
     print(f"log density of {len(test)} test cities: {nats:.2f} nats; uniform law {uniform:.2f}")
 
-    latitude, longitude = (torch.from_numpy(angle) for angle in grid(45, 90))
+    latitude, longitude = (torch.from_numpy(angle) for angle in grid(60, 120))
     places = unit_vectors(latitude, longitude).float()
-    density = log_prob(model, path, places.view(-1, 3), solver=solver).view(45, 90)
+    density = log_prob(model, path, places.view(-1, 3), solver=solver).view(60, 120)
     # Cells near the poles are smaller; the density must integrate to one over all of them.
-    area = torch.cos(torch.deg2rad(latitude)) * math.radians(4) ** 2
+    area = torch.cos(torch.deg2rad(latitude)) * math.radians(3) ** 2
     print(f"integral of the density over the sphere: {(density.exp() * area).sum():.2f}")
     x = sample(model, path, shape=(2000, 3), solver=solver, generator=generator)
     picture = globe(

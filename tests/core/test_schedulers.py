@@ -1,3 +1,7 @@
+from __future__ import annotations
+from collections.abc import Callable
+from torch import Tensor
+from flowatlas.schedulers import Coefficients
 import math
 
 import pytest
@@ -29,15 +33,15 @@ DTYPES = [torch.float64, torch.float32]
 
 
 @pytest.fixture(params=SCHEDULERS, ids=repr)
-def scheduler(request):
+def scheduler(request: pytest.FixtureRequest) -> Scheduler:
     return request.param
 
 
-def fields(c):
+def fields(c: Coefficients) -> tuple[Tensor, ...]:
     return (c.alpha, c.sigma, c.d_alpha, c.d_sigma, c.sigma_d_sigma)
 
 
-def test_derivatives_are_those_of_autograd(scheduler):
+def test_derivatives_are_those_of_autograd(scheduler: Scheduler) -> None:
     t = torch.linspace(1e-3, scheduler.t_max - 1e-3, 101, dtype=torch.float64).requires_grad_()
     c = scheduler(t)
     for value, derivative in ((c.alpha, c.d_alpha), (c.sigma, c.d_sigma)):
@@ -46,7 +50,7 @@ def test_derivatives_are_those_of_autograd(scheduler):
     torch.testing.assert_close(c.sigma_d_sigma, c.sigma * c.d_sigma, rtol=1e-9, atol=1e-12)
 
 
-def test_derivatives_are_those_of_finite_differences(scheduler):
+def test_derivatives_are_those_of_finite_differences(scheduler: Scheduler) -> None:
     t = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
     h = 1e-5
     after, before, c = scheduler(t + h), scheduler(t - h), scheduler(t)
@@ -56,7 +60,7 @@ def test_derivatives_are_those_of_finite_differences(scheduler):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_ends(scheduler, dtype):
+def test_ends(scheduler: Scheduler, dtype: torch.dtype) -> None:
     start, end = scheduler(torch.zeros(1, dtype=dtype)), scheduler(torch.ones(1, dtype=dtype))
     eps = 4 * torch.finfo(dtype).eps
     if isinstance(scheduler, VariancePreserving):
@@ -70,14 +74,14 @@ def test_ends(scheduler, dtype):
     assert end.sigma.item() == 0.0
 
 
-def test_the_default_schedule_starts_with_a_trace_of_the_data():
+def test_the_default_schedule_starts_with_a_trace_of_the_data() -> None:
     alpha, sigma = VariancePreserving().at(0.0)
     assert alpha == pytest.approx(0.0066, abs=5e-5)
     assert sigma == pytest.approx(1.0, abs=5e-5)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_monotone_and_never_negative(scheduler, dtype):
+def test_monotone_and_never_negative(scheduler: Scheduler, dtype: torch.dtype) -> None:
     # Close to t = 1 in float32, differences of rounded terms would dip below zero.
     t = torch.cat([torch.linspace(0, 1, 2001), 1 - torch.logspace(-7, -3, 200).flip(0)]).to(dtype)
     t = t.sort().values
@@ -89,26 +93,26 @@ def test_monotone_and_never_negative(scheduler, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_everything_is_finite_up_to_t_max(scheduler, dtype):
+def test_everything_is_finite_up_to_t_max(scheduler: Scheduler, dtype: torch.dtype) -> None:
     c = scheduler(torch.tensor([0.0, 0.5, scheduler.t_max], dtype=dtype))
     for value in fields(c):
         assert torch.isfinite(value).all()
         assert (value.dtype, value.shape) == (dtype, (3,))
 
 
-def test_sigma_d_sigma_is_finite_where_d_sigma_is_not(scheduler):
+def test_sigma_d_sigma_is_finite_where_d_sigma_is_not(scheduler: Scheduler) -> None:
     end = scheduler(torch.ones(2, dtype=torch.float64))
     assert torch.isfinite(end.sigma_d_sigma).all()
     assert torch.isfinite(end.d_sigma).all() == (scheduler.t_max == 1.0)
 
 
 @pytest.mark.parametrize("scheduler", [LinearVP(), VariancePreserving()], ids=repr)
-def test_t_max_leaves_a_hundredth_of_noise(scheduler):
+def test_t_max_leaves_a_hundredth_of_noise(scheduler: Scheduler) -> None:
     assert 0.99 < scheduler.t_max < 1
     assert scheduler.at(scheduler.t_max)[1] == pytest.approx(0.01, rel=1e-4)
 
 
-def test_convex_schedules_sum_to_one_and_the_others_preserve_variance(scheduler):
+def test_convex_schedules_sum_to_one_and_the_others_preserve_variance(scheduler: Scheduler) -> None:
     c = scheduler(torch.linspace(0, 1, 101, dtype=torch.float64))
     total = c.alpha + c.sigma if scheduler.convex else c.alpha**2 + c.sigma**2
     assert (total - 1).abs().max() < 1e-14
@@ -117,7 +121,7 @@ def test_convex_schedules_sum_to_one_and_the_others_preserve_variance(scheduler)
 
 
 @pytest.mark.parametrize("scheduler", [s for s in SCHEDULERS if s.t_max == 1], ids=repr)
-def test_small_sigma_keeps_its_digits(scheduler):
+def test_small_sigma_keeps_its_digits(scheduler: Scheduler) -> None:
     # d_sigma is finite at the data, so sigma is nearly proportional to 1 - t there.
     left = torch.tensor([2.0**-20, 2.0**-30, 2.0**-40], dtype=torch.float64)
     c = scheduler(1 - left)
@@ -125,7 +129,7 @@ def test_small_sigma_keeps_its_digits(scheduler):
     assert (c.sigma / (rate * left) - 1).abs().max() < 2e-4
 
 
-def test_interpolate(scheduler):
+def test_interpolate(scheduler: Scheduler) -> None:
     generator = torch.Generator().manual_seed(0)
     x_0, x_1 = torch.randn(2, 5, 3, 2, generator=generator, dtype=torch.float64)
     t = torch.linspace(0, scheduler.t_max, 5, dtype=torch.float64).view(5, 1, 1)
@@ -135,24 +139,24 @@ def test_interpolate(scheduler):
     torch.testing.assert_close(dx_t, c.d_alpha * x_1 + c.d_sigma * x_0)
 
 
-def test_at_gives_numbers():
+def test_at_gives_numbers() -> None:
     assert CondOT().at(0.25) == (0.25, 0.75)
 
 
-def test_polynomial_of_power_one_is_the_straight_line():
+def test_polynomial_of_power_one_is_the_straight_line() -> None:
     t = torch.linspace(0, 1, 11, dtype=torch.float64)
     for value, expected in zip(fields(Polynomial(1)(t)), fields(CondOT()(t)), strict=True):
         torch.testing.assert_close(value, expected)
 
 
-def test_exponential_moves_a_constant_fraction_of_what_is_left():
+def test_exponential_moves_a_constant_fraction_of_what_is_left() -> None:
     c = Exponential(10.0)(torch.tensor([0.0, 0.2, 0.5], dtype=torch.float64))
     torch.testing.assert_close(
         c.d_alpha / c.sigma, torch.full_like(c.sigma, 10.0), rtol=1e-2, atol=0
     )
 
 
-def test_a_fast_exponential_does_not_overflow():
+def test_a_fast_exponential_does_not_overflow() -> None:
     for value in fields(Exponential(500.0)(torch.linspace(0, 1, 11))):
         assert torch.isfinite(value).all()
 
@@ -171,12 +175,12 @@ def test_a_fast_exponential_does_not_overflow():
         (lambda: Exponential(math.inf), "rate: got inf"),
     ],
 )
-def test_settings_out_of_range(build, match):
+def test_settings_out_of_range(build: Callable[[], Scheduler], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         build()
 
 
-def test_repr_says_the_settings():
+def test_repr_says_the_settings() -> None:
     assert [repr(s) for s in SCHEDULERS[:4]] == [
         "CondOT()",
         "Polynomial(1)",
@@ -187,5 +191,5 @@ def test_repr_says_the_settings():
     assert repr(Exponential(10.0)) == "Exponential(10.0)"
 
 
-def test_only_the_coefficients_are_abstract():
+def test_only_the_coefficients_are_abstract() -> None:
     assert Scheduler.__abstractmethods__ == {"__call__"}

@@ -1,5 +1,10 @@
 """Schedules that every exact flow is tested with, and numerical tools independent of torch."""
 
+from __future__ import annotations
+from collections.abc import Callable
+from torch import Tensor
+from flowatlas.schedulers import Scheduler
+from numpy.typing import NDArray
 import numpy as np
 import pytest
 import torch
@@ -18,26 +23,26 @@ OTHERS = [Cosine(), LinearVP(), VariancePreserving()]
 
 
 @pytest.fixture(params=CONVEX + OTHERS, ids=repr)
-def scheduler(request):
+def scheduler(request: pytest.FixtureRequest) -> Scheduler:
     return request.param
 
 
 @pytest.fixture(params=CONVEX, ids=repr)
-def convex(request):
+def convex(request: pytest.FixtureRequest) -> Scheduler:
     return request.param
 
 
 @pytest.fixture
-def generator():
+def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
 @pytest.fixture
-def solve():
+def solve() -> Callable[..., Tensor]:
     """`solve(rate, y, start, end)`: scipy's DOP853 for a batch of tensors, rate(y, t) like y."""
 
-    def run(rate, y, start, end, tolerance=1e-12):
-        def flat(t, values):
+    def run(rate: Callable[[Tensor, Tensor], Tensor], y: Tensor, start: float, end: float, tolerance: float=1e-12) -> Tensor:
+        def flat(t: float, values: NDArray[np.float64]) -> NDArray[np.float64]:
             state = torch.from_numpy(values).view(y.shape)
             return rate(state, torch.full((len(y),), t, dtype=y.dtype)).reshape(-1).numpy()
 
@@ -56,10 +61,10 @@ def solve():
 
 
 @pytest.fixture
-def difference():
+def difference() -> Callable[[Callable[[float], Tensor], float], Tensor]:
     """`difference(fn, step)`: the derivative of fn at zero, to fourth order in the step."""
 
-    def run(fn, step):
+    def run(fn: Callable[[float], Tensor], step: float) -> Tensor:
         near, far = fn(step) - fn(-step), fn(2 * step) - fn(-2 * step)
         return (8 * near - far) / (12 * step)
 

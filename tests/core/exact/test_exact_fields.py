@@ -1,5 +1,9 @@
 """What every exact flow is as a field."""
 
+from __future__ import annotations
+from torch import Tensor
+from flowatlas.schedulers import Scheduler
+from flowatlas.exact import ExactFlow
 import pytest
 import torch
 from flowatlas.exact import (
@@ -25,42 +29,42 @@ TARGETS = {
 
 
 @pytest.fixture(params=TARGETS)
-def case(request):
+def case(request: pytest.FixtureRequest) -> Case:
     return TARGETS[request.param]
 
 
 @pytest.fixture
-def flow(case):
+def flow(case: Case) -> ExactFlow:
     build, target = case
     return build(target)
 
 
 @pytest.fixture
-def x(generator):
+def x(generator: torch.Generator) -> Tensor:
     x = torch.randn(6, 3, generator=generator, dtype=torch.float64)
     return x / x.norm(dim=-1, keepdim=True)
 
 
 @pytest.fixture
-def t(generator):
+def t(generator: torch.Generator) -> Tensor:
     return torch.rand(6, generator=generator, dtype=torch.float64)
 
 
-def test_calling_it_is_its_velocity_whatever_the_condition_and_masks(flow, x, t):
+def test_calling_it_is_its_velocity_whatever_the_condition_and_masks(flow: ExactFlow, x: Tensor, t: Tensor) -> None:
     u = flow.velocity(x, t)
     assert torch.equal(flow(x, t), u)
     assert torch.equal(flow(x, t, {"label": t}), u)
     assert torch.equal(flow(x, t, None, mask=torch.ones(6), fixed=None), u)
 
 
-def test_several_points_share_the_time_of_their_sample(flow, x, t):
+def test_several_points_share_the_time_of_their_sample(flow: ExactFlow, x: Tensor, t: Tensor) -> None:
     groups, times = x.view(2, 3, 3), t[:2]
     apart = times.repeat_interleave(3)
     torch.testing.assert_close(flow(groups, times).view(6, 3), flow(x, apart))
     torch.testing.assert_close(flow.log_prob(groups, times).view(6), flow.log_prob(x, apart))
 
 
-def test_results_have_the_dtype_of_the_state(case, flow, x, t):
+def test_results_have_the_dtype_of_the_state(case: Case, flow: ExactFlow, x: Tensor, t: Tensor) -> None:
     build, target = case
     single = build(target.to(torch.float32))
     # Scheduler coefficients come from the same float32 times.
@@ -73,8 +77,8 @@ def test_results_have_the_dtype_of_the_state(case, flow, x, t):
     assert target.to(torch.float32).sample(2).dtype == torch.float32
 
 
-def test_transforms_of_torch_func(flow, x, t):
-    def one(y, s):
+def test_transforms_of_torch_func(flow: ExactFlow, x: Tensor, t: Tensor) -> None:
+    def one(y: Tensor, s: Tensor) -> Tensor:
         return flow(y[None], s[None])[0]
 
     forward = torch.func.vmap(torch.func.jacfwd(one))(x, t)
@@ -87,18 +91,18 @@ def test_transforms_of_torch_func(flow, x, t):
     )
 
 
-def test_it_is_one_graph(flow, x, t):
+def test_it_is_one_graph(flow: ExactFlow, x: Tensor, t: Tensor) -> None:
     compiled = torch.compile(flow.velocity, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(x, t), flow(x, t))
 
 
-def test_an_empty_batch(flow):
+def test_an_empty_batch(flow: ExactFlow) -> None:
     x, t = torch.zeros(0, 3), torch.zeros(0)
     assert flow(x, t).shape == (0, 3)
     assert flow.log_prob(x, t).shape == (0,)
 
 
-def test_predictions_are_fields():
+def test_predictions_are_fields() -> None:
     flow = ExactMixtureFlow(TARGETS["mixture"][1], VariancePreserving())
     x, t = torch.ones(2, 3), torch.rand(2)
     for kind in ("velocity", "target", "noise", "score"):
@@ -106,7 +110,7 @@ def test_predictions_are_fields():
         assert torch.equal(field(x, t, {"label": t}, mask=None), field(x, t))
 
 
-def test_the_flow_map_is_a_flow_map_model():
+def test_the_flow_map_is_a_flow_map_model() -> None:
     flow = ExactGaussianFlow(TARGETS["gaussian"][1])
     x, s, t = torch.ones(2, 3), torch.zeros(2), torch.ones(2)
     u = flow.average_velocity(x, s, t, {"label": t})

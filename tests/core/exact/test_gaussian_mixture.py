@@ -1,3 +1,6 @@
+from __future__ import annotations
+from typing import Any
+from torch import Tensor
 import math
 
 import pytest
@@ -21,7 +24,7 @@ COVARIANCES = ROOTS @ ROOTS.mT
 STDS = torch.tensor([[0.5, 1.0, 0.8], [0.3, 0.3, 0.4], [2.0, 0.1, 1.0]], dtype=torch.float64)
 
 
-def reference(covariances):
+def reference(covariances: Tensor) -> MixtureSameFamily:
     return MixtureSameFamily(Categorical(WEIGHTS), MultivariateNormal(MEANS, covariances))
 
 
@@ -38,7 +41,7 @@ def reference(covariances):
     ],
     ids=["covariances", "stds", "one-std", "std-each"],
 )
-def test_density_is_that_of_torch_distributions(target, covariances, generator):
+def test_density_is_that_of_torch_distributions(target: GaussianMixture, covariances: Tensor, generator: torch.Generator) -> None:
     x = 3 * torch.randn(4, 50, 3, generator=generator, dtype=torch.float64)
     torch.testing.assert_close(
         target.log_prob(x), reference(covariances).log_prob(x), rtol=1e-12, atol=1e-12
@@ -46,7 +49,7 @@ def test_density_is_that_of_torch_distributions(target, covariances, generator):
 
 
 @pytest.mark.parametrize("kind", ["covariances", "stds"])
-def test_samples_have_the_density(kind, generator):
+def test_samples_have_the_density(kind: str, generator: torch.Generator) -> None:
     # The means of features of the samples, in standard errors: 8 features, 4.5 sigma each, so a
     # right sampler fails with probability 5e-5.
     given = {"covariances": COVARIANCES} if kind == "covariances" else {"stds": STDS}
@@ -58,8 +61,8 @@ def test_samples_have_the_density(kind, generator):
     x = target.sample(20_000, generator)
     assert x.dtype == torch.float64
 
-    def errors(x):
-        def features(y):
+    def errors(x: Tensor) -> Tensor:
+        def features(y: Tensor) -> Tensor:
             products = [y[:, 0] ** 2, y[:, 0] * y[:, 1], y[:, 1] * y[:, 2]]
             waves = [torch.sin(2 * y[:, 0]), torch.cos(2 * y[:, 1]), right.log_prob(y)]
             return torch.stack([y[:, 0], y[:, 1], *products, *waves], 1)
@@ -75,16 +78,16 @@ def test_samples_have_the_density(kind, generator):
     assert errors(wrong.sample(20_000, generator)) > 4.5
 
 
-def test_a_sample_depends_on_its_own_generator_alone():
+def test_a_sample_depends_on_its_own_generator_alone() -> None:
     target = GaussianMixture(WEIGHTS, MEANS, COVARIANCES)
 
-    def draw(seeds):
+    def draw(seeds: list[int]) -> Tensor:
         return target.sample(len(seeds), [torch.Generator().manual_seed(s) for s in seeds])
 
     assert torch.equal(draw([3, 5, 7])[1:], draw([5, 7]))
 
 
-def test_to_keeps_the_law():
+def test_to_keeps_the_law() -> None:
     target = GaussianMixture(WEIGHTS, MEANS, COVARIANCES)
     single = target.to(torch.float32)
     x = MEANS.float() + 0.5
@@ -100,7 +103,7 @@ def test_to_keeps_the_law():
     assert stds.sample(3).dtype == torch.float32
 
 
-def test_weights_are_normalised_and_nothing_can_be_reassigned():
+def test_weights_are_normalised_and_nothing_can_be_reassigned() -> None:
     target = GaussianMixture(WEIGHTS, MEANS, stds=1.0)
     assert target.weights.sum().item() == pytest.approx(1.0, abs=1e-15)
     with pytest.raises(AttributeError):
@@ -126,12 +129,12 @@ def test_weights_are_normalised_and_nothing_can_be_reassigned():
         ({"stds": 1.0, "means": MEANS * math.inf}, ConfigError, "means.*finite"),
     ],
 )
-def test_errors_name_the_argument(arguments, error, match):
+def test_errors_name_the_argument(arguments: dict[str, Any], error: type[Exception], match: str) -> None:
     given = {"weights": WEIGHTS, "means": MEANS} | arguments
     with pytest.raises(error, match=match):
         GaussianMixture(**given)
 
 
-def test_points_of_another_dimension_are_an_error():
+def test_points_of_another_dimension_are_an_error() -> None:
     with pytest.raises(ShapeError, match=r"x: got shape \(4, 2\)"):
         GaussianMixture(WEIGHTS, MEANS, stds=1.0).log_prob(torch.zeros(4, 2))

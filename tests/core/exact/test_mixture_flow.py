@@ -1,3 +1,6 @@
+from __future__ import annotations
+from collections.abc import Callable
+from torch import Tensor
 import math
 from itertools import pairwise
 
@@ -24,30 +27,30 @@ SOURCE_MEAN = torch.tensor([0.7, -0.4], dtype=torch.float64)
 TIMES = [0.05, 0.3, 0.6, 0.9]
 
 
-def full(t, x):
+def full(t: float, x: Tensor) -> Tensor:
     return torch.full((len(x),), t, dtype=torch.float64)
 
 
-def points(generator, n=40):
+def points(generator: torch.Generator, n: int=40) -> Tensor:
     return 2 * torch.randn(n, 2, generator=generator, dtype=torch.float64)
 
 
-def divergence(fn, x):
+def divergence(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Trace of the Jacobian of fn at each point."""
     jacobian = torch.func.vmap(torch.func.jacrev(lambda y: fn(y[None])[0]))(x)
     return jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
 @pytest.mark.parametrize("t", TIMES)
-def test_continuity_equation(scheduler, t, generator, difference):
+def test_continuity_equation(scheduler: Scheduler, t: float, generator: torch.Generator, difference: Callable[..., Tensor]) -> None:
     flow = ExactMixtureFlow(TARGET, scheduler, source_std=1.3, source_mean=SOURCE_MEAN)
     x = points(generator)
 
-    def density(h):
+    def density(h: float) -> Tensor:
         return flow.log_prob(x, full(t + h, x)).exp()
 
-    def flux(axis):
-        def along(h):
+    def flux(axis: int) -> Callable[[float], Tensor]:
+        def along(h: float) -> Tensor:
             y = x + h * torch.eye(2, dtype=x.dtype)[axis]
             return flow.log_prob(y, full(t, y)).exp() * flow(y, full(t, y))[:, axis]
 
@@ -60,7 +63,7 @@ def test_continuity_equation(scheduler, t, generator, difference):
 
 
 @pytest.mark.parametrize("t", [0.0, *TIMES, 1.0])
-def test_score_is_the_gradient_of_the_density(scheduler, t, generator):
+def test_score_is_the_gradient_of_the_density(scheduler: Scheduler, t: float, generator: torch.Generator) -> None:
     flow = ExactMixtureFlow(SPACE, scheduler, source_std=1.3, source_mean=0.4)
     x = torch.randn(40, 3, generator=generator, dtype=torch.float64).requires_grad_()
     (gradient,) = torch.autograd.grad(flow.log_prob(x, full(t, x)).sum(), x)
@@ -68,15 +71,15 @@ def test_score_is_the_gradient_of_the_density(scheduler, t, generator):
 
 
 @pytest.mark.parametrize("t", TIMES)
-def test_expectations_against_quadrature(scheduler, t):
+def test_expectations_against_quadrature(scheduler: Scheduler, t: float) -> None:
     # On the line, by adaptive quadrature over x_1 of the joint density of x_1 and x_t.
     std, mean = 0.8, 0.3
     flow = ExactMixtureFlow(LINE, scheduler, source_std=std, source_mean=mean)
     c = scheduler(torch.tensor(t, dtype=torch.float64))
     alpha, sigma, d_alpha, d_sigma = (v.item() for v in (c.alpha, c.sigma, c.d_alpha, c.d_sigma))
 
-    def integral(x, value):
-        def joint(x_1):
+    def integral(x: float, value: Callable[[float, float], float]) -> float:
+        def joint(x_1: float) -> float:
             x_0 = (x - alpha * x_1) / sigma
             weighted = zip(LINE.weights.tolist(), LINE.means[:, 0].tolist(), strict=True)
             target = sum(
@@ -107,7 +110,7 @@ def test_expectations_against_quadrature(scheduler, t):
             assert found == pytest.approx(value, rel=1e-8, abs=1e-8), kind
 
 
-def test_predictions_determine_each_other(scheduler, generator):
+def test_predictions_determine_each_other(scheduler: Scheduler, generator: torch.Generator) -> None:
     flow = ExactMixtureFlow(TARGET, scheduler, source_std=1.3, source_mean=SOURCE_MEAN)
     x = points(generator, 200)
     t = torch.rand(200, generator=generator, dtype=torch.float64) * scheduler.t_max
@@ -120,7 +123,7 @@ def test_predictions_determine_each_other(scheduler, generator):
 
 
 @pytest.mark.parametrize("mean", [0.0, 0.3])
-def test_the_source_end(scheduler, mean, generator):
+def test_the_source_end(scheduler: Scheduler, mean: float, generator: torch.Generator) -> None:
     flow = ExactMixtureFlow(TARGET, scheduler, source_std=1.3, source_mean=mean)
     x = points(generator)
     for kind in ("velocity", "target", "noise", "score"):
@@ -138,7 +141,7 @@ def test_the_source_end(scheduler, mean, generator):
 
 
 @pytest.mark.parametrize("mean", [0.0, 0.3])
-def test_the_data_end(scheduler, mean, generator):
+def test_the_data_end(scheduler: Scheduler, mean: float, generator: torch.Generator) -> None:
     flow = ExactMixtureFlow(TARGET, scheduler, source_std=1.3, source_mean=mean)
     x = points(generator).requires_grad_()
     at_end = TARGET.log_prob(x)
@@ -159,7 +162,7 @@ def test_the_data_end(scheduler, mean, generator):
         torch.testing.assert_close(flow(x, full(1.0, x)), near, rtol=1e-5, atol=1e-5)
 
 
-def test_only_the_coordinates_with_a_mean_diverge():
+def test_only_the_coordinates_with_a_mean_diverge() -> None:
     flow = ExactMixtureFlow(TARGET, LinearVP(), source_mean=torch.tensor([0.5, 0.0]))
     u = flow(MEANS, full(1.0, MEANS))
     assert torch.isinf(u[:, 0]).all()
@@ -167,7 +170,7 @@ def test_only_the_coordinates_with_a_mean_diverge():
 
 
 @pytest.mark.parametrize("t", [0.0, 0.2, 0.7, 1.0])
-def test_density_integrates_to_one(scheduler, t):
+def test_density_integrates_to_one(scheduler: Scheduler, t: float) -> None:
     flow = ExactMixtureFlow(TARGET, scheduler, source_std=1.3, source_mean=SOURCE_MEAN)
     axis = torch.linspace(-15, 15, 301, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)
@@ -175,11 +178,11 @@ def test_density_integrates_to_one(scheduler, t):
     assert abs(total.item() - 1) < 1e-10
 
 
-def test_density_along_trajectories(scheduler, generator, solve):
+def test_density_along_trajectories(scheduler: Scheduler, generator: torch.Generator, solve: Callable[..., Tensor]) -> None:
     flow = ExactMixtureFlow(SPACE, scheduler)
     x_0 = torch.randn(20, 3, generator=generator, dtype=torch.float64)
 
-    def rate(state, t):
+    def rate(state: Tensor, t: Tensor) -> Tensor:
         x = state[:, :3]
         trace = divergence(lambda y: flow(y, t[:1]), x)
         return torch.cat([flow(x, t), -trace[:, None]], 1)
@@ -190,7 +193,7 @@ def test_density_along_trajectories(scheduler, generator, solve):
     assert error < 1e-7
 
 
-def test_far_points_are_finite():
+def test_far_points_are_finite() -> None:
     x = 1e4 * MEANS
     flow = ExactMixtureFlow(TARGET)
     for t in (0.0, 0.5, 1.0):
@@ -199,11 +202,11 @@ def test_far_points_are_finite():
         assert torch.isfinite(flow.log_prob(x, full(t, x))).all()
 
 
-def test_a_schedule_of_a_third_party():
+def test_a_schedule_of_a_third_party() -> None:
     class Square(Scheduler):
         convex = True
 
-        def __call__(self, t):
+        def __call__(self, t: Tensor) -> Coefficients:
             return Coefficients(t**2, 1 - t**2, 2 * t, -2 * t, -2 * t * (1 - t**2))
 
     from flowatlas.schedulers import Polynomial
@@ -215,7 +218,7 @@ def test_a_schedule_of_a_third_party():
     )
 
 
-def test_diagonal_and_full_covariances_agree(generator):
+def test_diagonal_and_full_covariances_agree(generator: torch.Generator) -> None:
     stds = torch.tensor([[0.5, 1.0], [0.3, 0.3], [2.0, 0.1]], dtype=torch.float64)
     full_target = GaussianMixture(TARGET.weights, MEANS, torch.diag_embed(stds**2))
     target = GaussianMixture(TARGET.weights, MEANS, stds=stds)
@@ -229,7 +232,7 @@ def test_diagonal_and_full_covariances_agree(generator):
         )
 
 
-def test_errors():
+def test_errors() -> None:
     with pytest.raises(ConfigError, match="source_std: got 0"):
         ExactMixtureFlow(TARGET, source_std=0)
     with pytest.raises(ShapeError, match=r"source_mean: got shape \(3,\)"):

@@ -1,3 +1,7 @@
+from __future__ import annotations
+from collections.abc import Callable
+from torch import Tensor
+from flowatlas.schedulers import Scheduler
 import math
 
 import numpy as np
@@ -17,15 +21,15 @@ TIMES = [0.0, 0.1, 0.45, 0.8, 0.97]
 UNIFORM = -math.log(4 * math.pi)
 
 
-def full(t, x):
+def full(t: float, x: Tensor) -> Tensor:
     return torch.full((len(x),), t, dtype=torch.float64)
 
 
-def uniform(n, generator):
+def uniform(n: int, generator: torch.Generator) -> Tensor:
     return SPHERE.random_uniform((n, 3), generator=generator, dtype=torch.float64)
 
 
-def area_rule(count=120):
+def area_rule(count: int=120) -> tuple[Tensor, Tensor]:
     """Points and weights that integrate over the sphere: Gauss-Legendre by trapezoid."""
     z, w = np.polynomial.legendre.leggauss(count)
     phi = 2 * np.pi * np.arange(2 * count) / (2 * count)
@@ -35,31 +39,31 @@ def area_rule(count=120):
     return torch.from_numpy(points), torch.from_numpy(np.repeat(w, 2 * count)) * math.pi / count
 
 
-def divergence(fn, x):
+def divergence(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Trace of the ambient Jacobian: fn is constant along rays, so it is the divergence."""
     jacobian = torch.func.vmap(torch.func.jacrev(lambda y: fn(y[None])[0]))(x)
     return jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
 @pytest.mark.parametrize("concentration", [0.01, 1.0, 40.0])
-def test_target_integrates_to_one(concentration):
+def test_target_integrates_to_one(concentration: float) -> None:
     points, weights = area_rule()
     target = VonMisesFisherMixture(torch.ones(3), MEANS, concentration)
     assert abs((weights * target.log_prob(points).exp()).sum().item() - 1) < 1e-12
 
 
-def test_target_samples_have_the_density(generator):
+def test_target_samples_have_the_density(generator: torch.Generator) -> None:
     # 8 averages over 20000 samples against quadrature, in standard errors: fails by chance with
     # probability 5e-5.
     points, weights = area_rule()
 
-    def features(x):
+    def features(x: Tensor) -> Tensor:
         close = torch.exp(20 * (x @ MEANS.T - 1))
         return torch.cat([x, close, x[:, :1] * x[:, 1:2], TARGET.log_prob(x)[:, None]], 1)
 
     expected = (weights[:, None] * TARGET.log_prob(points).exp()[:, None] * features(points)).sum(0)
 
-    def errors(x):
+    def errors(x: Tensor) -> Tensor:
         f = features(x)
         return ((f.mean(0) - expected) * math.sqrt(len(f)) / f.std(0)).abs().max()
 
@@ -68,7 +72,7 @@ def test_target_samples_have_the_density(generator):
     assert errors(wider.sample(20_000, generator)) > 4.5
 
 
-def test_sharp_target_keeps_its_digits(generator):
+def test_sharp_target_keeps_its_digits(generator: torch.Generator) -> None:
     target = VonMisesFisherMixture(torch.ones(1), MEANS[:1], 1e8)
     x = target.sample(2000, generator)
     assert (x.norm(dim=-1) - 1).abs().max() < 1e-14
@@ -80,21 +84,21 @@ def test_sharp_target_keeps_its_digits(generator):
     assert torch.allclose(target.log_prob(x[:5]), expected, atol=1e-6)
 
 
-def test_a_sample_depends_on_its_own_generator_alone():
-    def draw(seeds):
+def test_a_sample_depends_on_its_own_generator_alone() -> None:
+    def draw(seeds: list[int]) -> Tensor:
         return TARGET.sample(len(seeds), [torch.Generator().manual_seed(s) for s in seeds])
 
     torch.testing.assert_close(draw([3, 5, 7])[1:], draw([5, 7]), rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("t", [*TIMES, 1.0])
-def test_density_integrates_to_one(convex, t):
+def test_density_integrates_to_one(convex: Scheduler, t: float) -> None:
     points, weights = area_rule(80)
     flow = ExactSphereFlow(TARGET, convex)
     assert abs((weights * flow.log_prob(points, full(t, points)).exp()).sum().item() - 1) < 1e-10
 
 
-def test_ends(convex, generator):
+def test_ends(convex: Scheduler, generator: torch.Generator) -> None:
     flow = ExactSphereFlow(TARGET, convex)
     x = torch.cat([uniform(50, generator), MEANS, -MEANS])
     torch.testing.assert_close(
@@ -107,7 +111,7 @@ def test_ends(convex, generator):
     torch.testing.assert_close(flow(x, full(0.0, x)), flow(x, full(1e-9, x)), rtol=1e-6, atol=1e-6)
 
 
-def test_velocity_at_the_source_is_the_mean_of_the_logarithm(convex):
+def test_velocity_at_the_source_is_the_mean_of_the_logarithm(convex: Scheduler) -> None:
     # x_0 is independent of x_1, so u_0(x) = d_kappa E[log_x(x_1)]. The logarithm is not continuous
     # at -x, where the rule for the sphere is of order 1 / count.
     points, weights = area_rule(400)
@@ -120,7 +124,7 @@ def test_velocity_at_the_source_is_the_mean_of_the_logarithm(convex):
 
 
 @pytest.mark.parametrize("t", [0.3, 0.7])
-def test_density_and_velocity_against_an_integral_over_the_target(convex, t, generator):
+def test_density_and_velocity_against_an_integral_over_the_target(convex: Scheduler, t: float, generator: torch.Generator) -> None:
     # The conditional density and velocity at a fixed x_1, summed over a grid of x_1. The density
     # has a kink where theta_0 = pi, which limits the grid to four digits.
     points, weights = area_rule(400)
@@ -144,16 +148,16 @@ def test_density_and_velocity_against_an_integral_over_the_target(convex, t, gen
 
 
 @pytest.mark.parametrize("t", [0.1, 0.45, 0.8, 0.97])
-def test_continuity_equation(convex, t, generator, difference):
+def test_continuity_equation(convex: Scheduler, t: float, generator: torch.Generator, difference: Callable[..., Tensor]) -> None:
     flow = ExactSphereFlow(TARGET, convex)
     x = torch.cat([uniform(30, generator), MEANS])
     basis = SPHERE.tangent_basis(x)
 
-    def density(h):
+    def density(h: float) -> Tensor:
         return flow.log_prob(x, full(t + h, x)).exp()
 
-    def flux(axis):
-        def along(h):
+    def flux(axis: int) -> Callable[[float], Tensor]:
+        def along(h: float) -> Tensor:
             y = SPHERE.expmap(x, h * basis[:, axis])
             u = flow(y, full(t, y))
             return flow.log_prob(y, full(t, y)).exp() * (u * basis[:, axis]).sum(-1)
@@ -166,7 +170,7 @@ def test_continuity_equation(convex, t, generator, difference):
     assert (change + outflow).abs().max() < 1e-6 * change.abs().max()
 
 
-def test_velocity_is_the_mean_conditional_velocity(generator):
+def test_velocity_is_the_mean_conditional_velocity(generator: torch.Generator) -> None:
     # E[<dx_t - u_t(x_t), g(x_t)>] = 0 for every field g, rotations included, which the continuity
     # equation does not see. 19 averages in standard errors: fails by chance with probability
     # 1.3e-4.
@@ -181,7 +185,7 @@ def test_velocity_is_the_mean_conditional_velocity(generator):
     fields += [torch.linalg.cross(a.expand_as(x), x) for a in axes]
     fields += [(x @ a)[:, None] * g for a, g in zip(axes, fields[6:], strict=True)] + [u]
 
-    def worst(u):
+    def worst(u: Tensor) -> Tensor:
         values = torch.stack([((dx_t - u) * g).sum(-1) for g in fields], 1)
         return (values.mean(0) * math.sqrt(n) / values.std(0)).abs().max()
 
@@ -190,7 +194,7 @@ def test_velocity_is_the_mean_conditional_velocity(generator):
     assert worst(u + 0.1 * torch.linalg.cross(axes[0].expand_as(x), x)) > 4.5
 
 
-def test_velocity_is_tangent_and_constant_along_rays(generator):
+def test_velocity_is_tangent_and_constant_along_rays(generator: torch.Generator) -> None:
     x, t = uniform(50, generator), torch.rand(50, generator=generator, dtype=torch.float64)
     flow = ExactSphereFlow(TARGET)
     u = flow(x, t)
@@ -198,7 +202,7 @@ def test_velocity_is_tangent_and_constant_along_rays(generator):
     torch.testing.assert_close(flow(1.7 * x, t), u, rtol=1e-12, atol=1e-12)
 
 
-def test_rotating_everything_rotates_the_field(generator):
+def test_rotating_everything_rotates_the_field(generator: torch.Generator) -> None:
     q, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
     turned = VonMisesFisherMixture(TARGET.weights, MEANS @ q.T, TARGET.rates)
     x, t = uniform(50, generator), torch.rand(50, generator=generator, dtype=torch.float64)
@@ -207,11 +211,11 @@ def test_rotating_everything_rotates_the_field(generator):
     )
 
 
-def test_density_along_trajectories(convex, generator, solve):
+def test_density_along_trajectories(convex: Scheduler, generator: torch.Generator, solve: Callable[..., Tensor]) -> None:
     flow = ExactSphereFlow(TARGET, convex)
     x_0 = uniform(20, generator)
 
-    def rate(state, t):
+    def rate(state: Tensor, t: Tensor) -> Tensor:
         x = state[:, :3]
         trace = divergence(lambda y: flow(y, t[:1]), x)
         return torch.cat([flow(x, t), -trace[:, None]], 1)
@@ -223,7 +227,7 @@ def test_density_along_trajectories(convex, generator, solve):
 
 
 @pytest.mark.parametrize(("concentration", "tolerance"), [(10.0, 1e-13), (1e3, 1e-12)])
-def test_stated_accuracy_of_the_quadrature(concentration, tolerance, generator):
+def test_stated_accuracy_of_the_quadrature(concentration: float, tolerance: float, generator: torch.Generator) -> None:
     target = VonMisesFisherMixture(torch.ones(3), MEANS, concentration)
     flow = ExactSphereFlow(target)
     fine = ExactSphereFlow(target, nodes=2 * flow.nodes)
@@ -235,7 +239,7 @@ def test_stated_accuracy_of_the_quadrature(concentration, tolerance, generator):
 
 
 @pytest.mark.parametrize("t", [0.0, 0.5, 1.0])
-def test_gradients_are_finite_at_the_means_and_their_antipodes(t):
+def test_gradients_are_finite_at_the_means_and_their_antipodes(t: float) -> None:
     flow = ExactSphereFlow(TARGET)
     x = torch.cat([MEANS, -MEANS])
     for transform in (torch.func.jacrev, torch.func.jacfwd):
@@ -248,7 +252,7 @@ def test_gradients_are_finite_at_the_means_and_their_antipodes(t):
         torch.testing.assert_close(jacobian, near, rtol=1e-4, atol=1e-4)
 
 
-def test_errors():
+def test_errors() -> None:
     with pytest.raises(ConfigError, match=r"Cosine\(\) is not convex"):
         ExactSphereFlow(TARGET, Cosine())
     with pytest.raises(ConfigError, match="nodes: got 1"):

@@ -1,3 +1,7 @@
+from __future__ import annotations
+from collections.abc import Callable
+from torch import Tensor
+from flowatlas.schedulers import Scheduler
 import math
 
 import pytest
@@ -15,29 +19,29 @@ LINE = WrappedNormalMixture(torch.tensor([1.0, 2.0]), torch.tensor([[0.3], [2.0]
 TIMES = [0.1, 0.45, 0.8, 0.97]
 
 
-def full(t, x):
+def full(t: float, x: Tensor) -> Tensor:
     return torch.full((len(x),), t, dtype=torch.float64)
 
 
-def uniform(n, generator, dim=2):
+def uniform(n: int, generator: torch.Generator, dim: int=2) -> Tensor:
     return PERIOD * torch.rand(n, dim, generator=generator, dtype=torch.float64)
 
 
-def shortest(delta):
+def shortest(delta: Tensor) -> Tensor:
     return (delta + PERIOD / 2).remainder(PERIOD) - PERIOD / 2
 
 
-def grid(count=40):
+def grid(count: int=40) -> tuple[Tensor, float]:
     axis = PERIOD * torch.arange(count, dtype=torch.float64) / count
     return torch.cartesian_prod(axis, axis), (PERIOD / count) ** 2
 
 
-def divergence(fn, x):
+def divergence(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     jacobian = torch.func.vmap(torch.func.jacrev(lambda y: fn(y[None])[0]))(x)
     return jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
-def test_target_density_is_the_fourier_series(generator):
+def test_target_density_is_the_fourier_series(generator: torch.Generator) -> None:
     x = uniform(30, generator, 1)
     n = torch.arange(1, 60, dtype=torch.float64)
     total = torch.zeros(30, dtype=torch.float64)
@@ -49,7 +53,7 @@ def test_target_density_is_the_fourier_series(generator):
 
 
 @pytest.mark.parametrize("std", [0.1, 1.0, 20.0])
-def test_target_integrates_to_one_and_is_periodic(std, generator):
+def test_target_integrates_to_one_and_is_periodic(std: float, generator: torch.Generator) -> None:
     target = WrappedNormalMixture(torch.ones(3), MEANS, std, PERIOD)
     points, cell = grid(120)
     assert abs(cell * target.log_prob(points).exp().sum().item() - 1) < 1e-12
@@ -57,19 +61,19 @@ def test_target_integrates_to_one_and_is_periodic(std, generator):
     torch.testing.assert_close(target.log_prob(x + 5 * PERIOD), target.log_prob(x))
 
 
-def test_target_samples_have_the_density(generator):
+def test_target_samples_have_the_density(generator: torch.Generator) -> None:
     # 8 averages over 20000 samples against the sum over a grid, in standard errors: fails by chance
     # with probability 5e-5.
     points, cell = grid()
 
-    def features(x):
+    def features(x: Tensor) -> Tensor:
         waves = [torch.sin(2 * math.pi * x / PERIOD), torch.cos(2 * math.pi * x / PERIOD)]
         waves += [torch.cos(4 * math.pi * x / PERIOD), waves[0][:, :1] * waves[1][:, 1:]]
         return torch.cat([*waves, TARGET.log_prob(x)[:, None]], 1)
 
     expected = (cell * TARGET.log_prob(points).exp()[:, None] * features(points)).sum(0)
 
-    def errors(x):
+    def errors(x: Tensor) -> Tensor:
         f = features(x)
         return ((f.mean(0) - expected) * math.sqrt(len(f)) / f.std(0)).abs().max()
 
@@ -81,21 +85,21 @@ def test_target_samples_have_the_density(generator):
     assert errors(wide.sample(20_000, generator)) > 4.5
 
 
-def test_a_sample_depends_on_its_own_generator_alone():
-    def draw(seeds):
+def test_a_sample_depends_on_its_own_generator_alone() -> None:
+    def draw(seeds: list[int]) -> Tensor:
         return TARGET.sample(len(seeds), [torch.Generator().manual_seed(s) for s in seeds])
 
     assert torch.equal(draw([3, 5, 7])[1:], draw([5, 7]))
 
 
 @pytest.mark.parametrize("t", [0.0, *TIMES, 1.0])
-def test_density_integrates_to_one(convex, t):
+def test_density_integrates_to_one(convex: Scheduler, t: float) -> None:
     points, cell = grid()
     flow = ExactTorusFlow(TARGET, convex)
     assert abs(cell * flow.log_prob(points, full(t, points)).exp().sum().item() - 1) < 1e-12
 
 
-def test_ends(convex, generator):
+def test_ends(convex: Scheduler, generator: torch.Generator) -> None:
     flow = ExactTorusFlow(TARGET, convex)
     x = torch.cat([uniform(50, generator), MEANS, MEANS + PERIOD / 2])
     torch.testing.assert_close(
@@ -108,7 +112,7 @@ def test_ends(convex, generator):
 
 
 @pytest.mark.parametrize("t", [0.0, *TIMES])
-def test_one_dimension_against_the_error_function(convex, t, generator):
+def test_one_dimension_against_the_error_function(convex: Scheduler, t: float, generator: torch.Generator) -> None:
     # p_t is the mean of p_1 over an interval around x, and the velocity a difference of its ends:
     # integrals of a Gaussian and of its first moment, in closed form.
     x = uniform(40, generator, 1)
@@ -131,15 +135,15 @@ def test_one_dimension_against_the_error_function(convex, t, generator):
 
 
 @pytest.mark.parametrize("t", TIMES)
-def test_continuity_equation(convex, t, generator, difference):
+def test_continuity_equation(convex: Scheduler, t: float, generator: torch.Generator, difference: Callable[..., Tensor]) -> None:
     flow = ExactTorusFlow(TARGET, convex)
     x = torch.cat([uniform(30, generator), MEANS])
 
-    def density(h):
+    def density(h: float) -> Tensor:
         return flow.log_prob(x, full(t + h, x)).exp()
 
-    def flux(axis):
-        def along(h):
+    def flux(axis: int) -> Callable[[float], Tensor]:
+        def along(h: float) -> Tensor:
             y = x + h * torch.eye(2, dtype=x.dtype)[axis]
             return flow.log_prob(y, full(t, y)).exp() * flow(y, full(t, y))[:, axis]
 
@@ -151,7 +155,7 @@ def test_continuity_equation(convex, t, generator, difference):
     assert (change + outflow).abs().max() < 1e-6 * change.abs().max()
 
 
-def test_velocity_is_the_mean_conditional_velocity(generator):
+def test_velocity_is_the_mean_conditional_velocity(generator: torch.Generator) -> None:
     # E[<dx_t - u_t(x_t), g(x_t)>] = 0 for every field g. 10 averages in standard errors: fails by
     # chance with probability 7e-5.
     n = 20_000
@@ -164,7 +168,7 @@ def test_velocity_is_the_mean_conditional_velocity(generator):
     phase = 2 * math.pi * x / PERIOD
     waves = [torch.sin(phase), torch.cos(phase), torch.sin(2 * phase), torch.sin(phase).flip(1), u]
 
-    def worst(u):
+    def worst(u: Tensor) -> Tensor:
         values = torch.cat([(dx_t - u) * g for g in waves], 1)
         return (values.mean(0) * math.sqrt(n) / values.std(0)).abs().max()
 
@@ -172,7 +176,7 @@ def test_velocity_is_the_mean_conditional_velocity(generator):
     assert worst(0.9 * u) > 4.5
 
 
-def test_no_seam():
+def test_no_seam() -> None:
     # A point and its images, and points to both sides of the seam of the remainder.
     x = torch.cat([MEANS, MEANS + PERIOD / 2 - 1e-9, MEANS + PERIOD / 2 + 1e-9])
     t = full(0.4, x)
@@ -182,11 +186,11 @@ def test_no_seam():
     torch.testing.assert_close(u[3:6], u[6:], rtol=1e-7, atol=1e-7)
 
 
-def test_density_along_trajectories(convex, generator, solve):
+def test_density_along_trajectories(convex: Scheduler, generator: torch.Generator, solve: Callable[..., Tensor]) -> None:
     flow = ExactTorusFlow(TARGET, convex)
     x_0 = uniform(20, generator)
 
-    def rate(state, t):
+    def rate(state: Tensor, t: Tensor) -> Tensor:
         x = state[:, :2]
         trace = divergence(lambda y: flow(y, t[:1]), x)
         return torch.cat([flow(x, t), -trace[:, None]], 1)
@@ -197,7 +201,7 @@ def test_density_along_trajectories(convex, generator, solve):
 
 
 @pytest.mark.parametrize(("std", "tolerance"), [(0.3, 1e-13), (0.1, 1e-12), (0.03, 1e-9)])
-def test_stated_accuracy_of_the_quadrature(std, tolerance, generator):
+def test_stated_accuracy_of_the_quadrature(std: float, tolerance: float, generator: torch.Generator) -> None:
     target = WrappedNormalMixture(torch.ones(3), MEANS, std)
     flow = ExactTorusFlow(target)
     fine = ExactTorusFlow(target, nodes=2 * flow.nodes)
@@ -208,7 +212,7 @@ def test_stated_accuracy_of_the_quadrature(std, tolerance, generator):
         assert (flow(x, time) - fine(x, time)).abs().max() < tolerance
 
 
-def test_many_dimensions(generator):
+def test_many_dimensions(generator: torch.Generator) -> None:
     # Coordinates of a single component are independent, so five of them are five flows.
     means = uniform(5, generator, 1)
     together = ExactTorusFlow(WrappedNormalMixture(torch.ones(1), means.T, 0.4, PERIOD))
@@ -223,7 +227,7 @@ def test_many_dimensions(generator):
     torch.testing.assert_close(together.log_prob(x, t), total)
 
 
-def test_errors():
+def test_errors() -> None:
     with pytest.raises(ConfigError, match=r"Cosine\(\) is not convex"):
         ExactTorusFlow(TARGET, Cosine())
     with pytest.raises(ConfigError, match="nodes: got 0"):

@@ -1,3 +1,5 @@
+from __future__ import annotations
+from flowatlas.networks import Features
 import math
 
 import pytest
@@ -19,14 +21,14 @@ from flowatlas.networks import Identity, MultiScale, Periodic
         (MultiScale(9, count=2), (4, 3, 3)),
     ],
 )
-def test_length_is_the_declared_one(features, event):
+def test_length_is_the_declared_one(features: Features, event: tuple[int, ...]) -> None:
     x = torch.randn(7, *event, dtype=torch.float64)
     out = features(x)
     assert out.shape == (7, features.out_features(event))
     assert out.dtype == torch.float64
 
 
-def test_periodic_has_no_seam():
+def test_periodic_has_no_seam() -> None:
     features = Periodic(period=3.0, harmonics=4)
     x = torch.rand(20, 2, dtype=torch.float64) * 3
     torch.testing.assert_close(features(x), features(x + 3.0))
@@ -34,7 +36,7 @@ def test_periodic_has_no_seam():
     assert (features(x) - features(x + 1.0)).abs().max() > 0.1
 
 
-def test_multiscale_inner_products_are_gaussian_kernels():
+def test_multiscale_inner_products_are_gaussian_kernels() -> None:
     # Each product of 2 * count features is a mean of count cosines of variance at most 1/2: with
     # count = 20000, 5 standard deviations are 0.025.
     scale = 0.4
@@ -48,14 +50,14 @@ def test_multiscale_inner_products_are_gaussian_kernels():
     assert (kernel - expected.sqrt()).abs().max() > 0.1
 
 
-def test_multiscale_is_a_function_of_its_seed_and_is_saved():
+def test_multiscale_is_a_function_of_its_seed_and_is_saved() -> None:
     first, again, other = MultiScale(3), MultiScale(3), MultiScale(3, seed=1)
     assert torch.equal(first.directions, again.directions)
     assert not torch.equal(first.directions, other.directions)
     assert "directions" in first.state_dict()
 
 
-def test_settings_are_checked():
+def test_settings_are_checked() -> None:
     for bad in ({"scales": ()}, {"scales": (1.0, 0.0)}, {"count": 0}):
         with pytest.raises(ConfigError):
             MultiScale(3, **bad)

@@ -1,3 +1,7 @@
+from __future__ import annotations
+from typing import Any
+from typing import NoReturn
+from pathlib import Path
 import json
 import pickle
 import subprocess
@@ -22,7 +26,7 @@ from flowatlas.networks import (
 )
 
 
-def randomised(model):
+def randomised(model: Network) -> Network:
     """Networks start at zero; here every weight is drawn."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -31,7 +35,7 @@ def randomised(model):
     return model
 
 
-def full():
+def full() -> MLP:
     return randomised(
         MLP(
             (2,),
@@ -45,7 +49,7 @@ def full():
     )
 
 
-def test_round_trip(tmp_path):
+def test_round_trip(tmp_path: Path) -> None:
     model = full()
     directory = model.save_pretrained(tmp_path / "net")
     assert sorted(p.name for p in directory.iterdir()) == ["config.json", "model.safetensors"]
@@ -59,7 +63,7 @@ def test_round_trip(tmp_path):
     assert config["manifold"] == {"name": "FlatTorus", "args": {"period": 3.0}}
 
 
-def test_round_trip_of_mappings(tmp_path):
+def test_round_trip_of_mappings(tmp_path: Path) -> None:
     model = randomised(
         ProductMLP(
             {"token": (4,), "place": (4, 3)},
@@ -78,7 +82,7 @@ def test_round_trip_of_mappings(tmp_path):
     torch.testing.assert_close(again(x, t), model(x, t), rtol=0, atol=0)
 
 
-def test_a_copy_can_be_saved(tmp_path):
+def test_a_copy_can_be_saved(tmp_path: Path) -> None:
     import copy
 
     model = copy.deepcopy(full())
@@ -91,18 +95,18 @@ class Foreign(Sphere):
 
 
 class Opaque(Sphere):
-    def __init__(self, thing):
+    def __init__(self, thing: object) -> None:
         self.hidden = thing
 
 
-def test_unknown_manifold_is_refused_and_can_be_passed(tmp_path):
+def test_unknown_manifold_is_refused_and_can_be_passed(tmp_path: Path) -> None:
     MLP((3,), manifold=Foreign(), width=8).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=r"'Foreign'.*allowed are.*Sphere"):
         MLP.from_pretrained(tmp_path)
     assert isinstance(MLP.from_pretrained(tmp_path, manifold=Foreign()), MLP)
 
 
-def test_manifold_that_cannot_be_described_must_be_passed(tmp_path):
+def test_manifold_that_cannot_be_described_must_be_passed(tmp_path: Path) -> None:
     MLP((3,), manifold=Opaque(object()), width=8).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="pass manifold="):
         MLP.from_pretrained(tmp_path)
@@ -110,20 +114,20 @@ def test_manifold_that_cannot_be_described_must_be_passed(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["Manifold", "os.system", "Linear", 3])
-def test_only_listed_names_are_made(tmp_path, name):
+def test_only_listed_names_are_made(tmp_path: Path, name: object) -> None:
     full().save_pretrained(tmp_path)
     edit(tmp_path, manifold={"name": name, "args": {}})
     with pytest.raises(ConfigError, match="allowed are"):
         MLP.from_pretrained(tmp_path)
 
 
-def edit(directory, **changes):
+def edit(directory: Path, **changes: object) -> None:
     path = directory / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, **changes}))
 
 
-def test_configurations_that_do_not_fit(tmp_path):
+def test_configurations_that_do_not_fit(tmp_path: Path) -> None:
     full().save_pretrained(tmp_path)
     edit(tmp_path, widht=3)
     with pytest.raises(ConfigError, match="widht"):
@@ -141,7 +145,7 @@ def test_configurations_that_do_not_fit(tmp_path):
         from_pretrained(tmp_path)
 
 
-def test_weights_that_do_not_fit(tmp_path):
+def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     full().save_pretrained(tmp_path)
     with pytest.raises(DataError, match=r"shapes: .*trunk"):
         MLP.from_pretrained(tmp_path, width=32)
@@ -149,7 +153,7 @@ def test_weights_that_do_not_fit(tmp_path):
         MLP.from_pretrained(tmp_path, depth=4)
 
 
-def bad_files(good: bytes):
+def bad_files(good: bytes) -> dict[str, bytes]:
     flipped = bytearray(good)
     flipped[-5] ^= 1
     return {
@@ -162,7 +166,7 @@ def bad_files(good: bytes):
 
 
 @pytest.mark.parametrize("kind", ["truncated", "flipped", "empty", "text", "pickled"])
-def test_bad_weights_are_refused(tmp_path, kind):
+def test_bad_weights_are_refused(tmp_path: Path, kind: str) -> None:
     full().save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
     path.write_bytes(bad_files(path.read_bytes())[kind])
@@ -170,9 +174,9 @@ def test_bad_weights_are_refused(tmp_path, kind):
         MLP.from_pretrained(tmp_path)
 
 
-def test_a_torch_checkpoint_is_not_unpickled(tmp_path):
+def test_a_torch_checkpoint_is_not_unpickled(tmp_path: Path) -> None:
     class Bomb:
-        def __reduce__(self):
+        def __reduce__(self) -> tuple[Any, ...]:
             return exec, (f"open({str(tmp_path / 'boom')!r}, 'w')",)
 
     full().save_pretrained(tmp_path)
@@ -182,7 +186,7 @@ def test_a_torch_checkpoint_is_not_unpickled(tmp_path):
     assert not (tmp_path / "boom").exists()
 
 
-def test_missing_files_are_named(tmp_path):
+def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no config.json"):
         MLP.from_pretrained(tmp_path)
     with pytest.raises(DataError, match="no such directory"):
@@ -198,12 +202,12 @@ def test_missing_files_are_named(tmp_path):
         MLP.from_pretrained(tmp_path)
 
 
-def test_repositories_go_through_huggingface_hub(tmp_path, monkeypatch):
+def test_repositories_go_through_huggingface_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = pytest.importorskip("huggingface_hub")
     full().save_pretrained(tmp_path)
     asked = []
 
-    def download(repo, filename, **options):
+    def download(repo: str, filename: str, **options: Any) -> str:
         asked.append((repo, filename, options["revision"]))
         return str(tmp_path / filename)
 
@@ -214,7 +218,7 @@ def test_repositories_go_through_huggingface_hub(tmp_path, monkeypatch):
         ("someone/torus", "model.safetensors", "v1"),
     ]
 
-    def offline(*args, **options):
+    def offline(*args: object, **options: object) -> NoReturn:
         raise OSError("no network")
 
     monkeypatch.setattr(hub, "hf_hub_download", offline)
@@ -222,7 +226,7 @@ def test_repositories_go_through_huggingface_hub(tmp_path, monkeypatch):
         from_pretrained("someone/torus")
 
 
-def test_networks_need_neither_lightning_nor_the_hub():
+def test_networks_need_neither_lightning_nor_the_hub() -> None:
     code = (
         "import sys, flowatlas.networks as n; n.MLP((2,)).config; "
         "print(sorted({'lightning', 'huggingface_hub', 'safetensors'} & set(sys.modules)))"
@@ -240,7 +244,7 @@ class Mine(Pretrained):
         self.manifold = manifold
 
 
-def test_classes_of_others(tmp_path):
+def test_classes_of_others(tmp_path: Path) -> None:
     made = Mine(4, manifold=Sphere())
     made.save_pretrained(tmp_path)
     again = Mine.from_pretrained(tmp_path)
@@ -248,7 +252,7 @@ def test_classes_of_others(tmp_path):
     assert isinstance(again.manifold, Sphere)
 
 
-def test_arguments_that_no_file_can_hold(tmp_path):
+def test_arguments_that_no_file_can_hold(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="width"):
         Mine(4, manifold=Sphere()).from_config({"width": 4}, manifold=object(), nothing=1)
     bad = MLP((3,), width=8, features=MultiScale(3))

@@ -1,3 +1,7 @@
+from __future__ import annotations
+from torch import Tensor
+from flowatlas.networks import Features
+from flowatlas.manifolds import Manifold
 import pytest
 import torch
 
@@ -6,7 +10,7 @@ from flowatlas.manifolds import SO3, Euclidean, FlatTorus, Sphere
 from flowatlas.networks import MLP, Classes, FourierTimeEmbedding, MultiScale, Periodic, Vector
 
 
-def randomised(model):
+def randomised(model: MLP) -> MLP:
     """Networks start at zero; here every weight is drawn."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -15,7 +19,7 @@ def randomised(model):
     return model
 
 
-def points(manifold, event, batch=6):
+def points(manifold: Manifold | None, event: tuple[int, ...], batch: int=6) -> Tensor:
     x = torch.randn(batch, *event)
     if isinstance(manifold, SO3):
         return torch.linalg.matrix_exp(x - x.mT)
@@ -36,7 +40,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("manifold", "event", "features", "tangent"), CASES)
-def test_velocity_is_a_tangent(manifold, event, features, tangent):
+def test_velocity_is_a_tangent(manifold: Manifold | None, event: tuple[int, ...], features: Features | None, tangent: tuple[int, ...]) -> None:
     model = randomised(MLP(event, manifold=manifold, width=32, depth=2, features=features))
     x, t = points(manifold, event), torch.rand(6)
     v = model(x, t)
@@ -47,7 +51,7 @@ def test_velocity_is_a_tangent(manifold, event, features, tangent):
 
 
 @pytest.mark.parametrize(("manifold", "event", "features", "tangent"), CASES)
-def test_target_is_a_point(manifold, event, features, tangent):
+def test_target_is_a_point(manifold: Manifold | None, event: tuple[int, ...], features: Features | None, tangent: tuple[int, ...]) -> None:
     model = MLP(event, manifold=manifold, width=32, depth=2, features=features, output="target")
     x = points(manifold, event)
     y = randomised(model)(x, torch.rand(6))
@@ -57,13 +61,13 @@ def test_target_is_a_point(manifold, event, features, tangent):
         manifold.check_point(y)
 
 
-def test_starts_at_zero():
+def test_starts_at_zero() -> None:
     model = MLP((3,), manifold=Sphere(), width=16, depth=3)
     assert model(points(Sphere(), (3,)), torch.rand(6)).abs().max() == 0
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
-def test_every_weight_has_a_say(depth):
+def test_every_weight_has_a_say(depth: int) -> None:
     condition = {"label": Classes(3), "size": Vector(2)}
     model = randomised(MLP((2,), width=16, depth=depth, condition=condition))
     given = {"label": torch.tensor([0, 1, 2, 3]), "size": torch.randn(4, 2)}
@@ -72,7 +76,7 @@ def test_every_weight_has_a_say(depth):
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
 
 
-def test_depends_on_state_time_and_condition():
+def test_depends_on_state_time_and_condition() -> None:
     model = randomised(MLP((2,), width=16, depth=2, condition={"label": Classes(3)}))
     x, t, label = torch.randn(4, 2), torch.rand(4) * 0.5, torch.zeros(4, dtype=torch.long)
     out = model(x, t, {"label": label})
@@ -81,13 +85,13 @@ def test_depends_on_state_time_and_condition():
     assert (model(x, t, {"label": label + 1}) - out).abs().min() > 1e-5
 
 
-def test_samples_do_not_see_each_other():
+def test_samples_do_not_see_each_other() -> None:
     model = randomised(MLP((5, 3), manifold=Sphere(), width=16, depth=2))
     x, t = points(Sphere(), (5, 3)), torch.rand(6)
     torch.testing.assert_close(model(x[2:4], t[2:4]), model(x, t)[2:4])
 
 
-def test_null_condition_is_what_no_condition_is():
+def test_null_condition_is_what_no_condition_is() -> None:
     kinds = {"label": Classes(3), "size": Vector(2)}
     model = randomised(MLP((2,), width=16, depth=2, condition=kinds))
     x, t = torch.randn(4, 2), torch.rand(4)
@@ -111,7 +115,7 @@ def test_null_condition_is_what_no_condition_is():
     torch.testing.assert_close(out[~drop], model(x, t, condition)[~drop])
 
 
-def test_absent_points_have_no_effect():
+def test_absent_points_have_no_effect() -> None:
     model = randomised(MLP((4, 3), manifold=Sphere(), width=16, depth=2))
     x, t = points(Sphere(), (4, 3)), torch.rand(6)
     mask = torch.ones(6, 4, dtype=torch.bool)
@@ -126,7 +130,7 @@ def test_absent_points_have_no_effect():
 
 
 @pytest.mark.parametrize("output", ["velocity", "target"])
-def test_gradients_are_finite_beside_nan_padding(output):
+def test_gradients_are_finite_beside_nan_padding(output: str) -> None:
     model = randomised(MLP((4, 3), manifold=Sphere(), width=16, depth=2, output=output))
     x = points(Sphere(), (4, 3))
     x[:, 3] = torch.nan
@@ -136,7 +140,7 @@ def test_gradients_are_finite_beside_nan_padding(output):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
-def test_sees_which_points_are_given():
+def test_sees_which_points_are_given() -> None:
     model = randomised(MLP((4, 3), width=16, depth=2, fixed=True))
     x, t = torch.randn(6, 4, 3), torch.rand(6)
     fixed = torch.zeros(6, 4, dtype=torch.bool)
@@ -148,7 +152,7 @@ def test_sees_which_points_are_given():
 
 
 @pytest.mark.parametrize("manifold", [None, Sphere()])
-def test_forward_derivatives_and_vmap(manifold):
+def test_forward_derivatives_and_vmap(manifold: Manifold | None) -> None:
     model = randomised(MLP((3,), manifold=manifold, width=16, depth=3, features=MultiScale(3)))
     model = model.double()
     x = points(manifold, (3,)).double()
@@ -161,7 +165,7 @@ def test_forward_derivatives_and_vmap(manifold):
     torch.testing.assert_close(one_by_one, model(x, t))
 
 
-def test_compiles_without_graph_breaks():
+def test_compiles_without_graph_breaks() -> None:
     # The eager backend traces as inductor does, and needs no C compiler.
     model = randomised(MLP((3,), manifold=Sphere(), width=16, depth=2, condition={"c": Classes(2)}))
     x, t, c = points(Sphere(), (3,)), torch.rand(6), {"c": torch.zeros(6, dtype=torch.long)}
@@ -169,14 +173,14 @@ def test_compiles_without_graph_breaks():
     torch.testing.assert_close(compiled(x, t, c), model(x, t, c))
 
 
-def test_dtype_of_the_state_is_kept():
+def test_dtype_of_the_state_is_kept() -> None:
     model = randomised(MLP((3,), manifold=Sphere(), width=16, depth=2))
     x = points(Sphere(), (3,))
     assert model(x.double(), torch.rand(6)).dtype == torch.float64
     assert model.bfloat16()(x, torch.rand(6)).dtype == torch.float32
 
 
-def test_geometry_and_features_stay_precise_under_autocast():
+def test_geometry_and_features_stay_precise_under_autocast() -> None:
     model = randomised(MLP((3,), manifold=Sphere(), width=16, depth=2, features=MultiScale(3)))
     x, t = points(Sphere(), (3,)), torch.rand(6)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -187,7 +191,7 @@ def test_geometry_and_features_stay_precise_under_autocast():
     torch.testing.assert_close(v, model(x, t), atol=0.02 * v.abs().max().item(), rtol=0.05)
 
 
-def test_wrong_inputs_are_named():
+def test_wrong_inputs_are_named() -> None:
     model = MLP((3,), manifold=Sphere(), width=16, condition={"label": Classes(2)})
     x, t = points(Sphere(), (3,)), torch.rand(6)
     with pytest.raises(ShapeError, match=r"x: got shape \(6, 2\)"):
@@ -202,7 +206,7 @@ def test_wrong_inputs_are_named():
         model(x, t, {"label": torch.zeros(6, 1, dtype=torch.long)})
 
 
-def test_wrong_settings_are_named():
+def test_wrong_settings_are_named() -> None:
     with pytest.raises(ConfigError, match="output"):
         MLP((3,), output="speed")
     with pytest.raises(ConfigError, match="width, depth"):
@@ -215,6 +219,6 @@ def test_wrong_settings_are_named():
         MLP((3,), condition={"label": 3})
 
 
-def test_other_time_embeddings():
+def test_other_time_embeddings() -> None:
     model = MLP((2,), width=16, time_embedding=FourierTimeEmbedding(8, max_frequency=2.0))
     assert model(torch.randn(4, 2), torch.rand(4)).shape == (4, 2)

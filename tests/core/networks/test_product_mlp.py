@@ -1,3 +1,6 @@
+from __future__ import annotations
+from typing import Any
+from torch import Tensor
 import pytest
 import torch
 
@@ -6,7 +9,7 @@ from flowatlas.manifolds import SO3, Sphere
 from flowatlas.networks import Classes, MultiScale, ProductMLP
 
 
-def randomised(model):
+def randomised(model: ProductMLP) -> ProductMLP:
     """Networks start at zero; here every weight is drawn."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -15,7 +18,7 @@ def randomised(model):
     return model
 
 
-def build(**changes):
+def build(**changes: Any) -> ProductMLP:
     settings = {
         "manifolds": {"rotation": SO3()},
         "vocab": {"residue": 5},
@@ -28,7 +31,7 @@ def build(**changes):
     return randomised(ProductMLP(shapes, **{**settings, **changes}))
 
 
-def state(batch=3):
+def state(batch: int=3) -> dict[str, Tensor]:
     a = torch.randn(batch, 4, 3, 3)
     return {
         "rotation": torch.linalg.matrix_exp(a - a.mT),
@@ -37,7 +40,7 @@ def state(batch=3):
     }
 
 
-def test_shapes_and_geometry():
+def test_shapes_and_geometry() -> None:
     out = build()(state(), torch.rand(3))
     assert {k: tuple(v.shape) for k, v in out.items()} == {
         "rotation": (3, 4, 3, 3),
@@ -50,14 +53,14 @@ def test_shapes_and_geometry():
 
 
 @pytest.mark.parametrize("name", ["rotation", "translation", "residue"])
-def test_every_component_sees_every_other(name):
+def test_every_component_sees_every_other(name: str) -> None:
     model, x, t = build(), state(), torch.rand(3)
     changed = {**x, name: x[name].roll(1, 1) if name != "residue" else (x[name] + 1) % 6}
     before, after = model(x, t), model(changed, t)
     assert all((before[k] - after[k]).abs().max() > 1e-4 for k in before)
 
 
-def test_one_mask_is_for_all_components():
+def test_one_mask_is_for_all_components() -> None:
     model, x, t = build(), state(), torch.rand(3)
     mask = torch.tensor([True, True, True, False]).expand(3, 4)
     other = {k: v.clone() for k, v in x.items()}
@@ -71,7 +74,7 @@ def test_one_mask_is_for_all_components():
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
-def test_fixed_marks_and_conditions():
+def test_fixed_marks_and_conditions() -> None:
     model = build(fixed=True, condition={"fold": Classes(3)})
     x, t = state(), torch.rand(3)
     given = {"residue": torch.ones(3, 4, dtype=torch.bool)}
@@ -81,7 +84,7 @@ def test_fixed_marks_and_conditions():
     torch.testing.assert_close(model(x, t, model.null_condition(fold)), plain)
 
 
-def test_the_order_of_names_does_not_matter():
+def test_the_order_of_names_does_not_matter() -> None:
     shapes = {"a": (2,), "b": (3,)}
     first = randomised(ProductMLP(shapes, width=8, depth=1, manifolds={"b": Sphere()}))
     second = ProductMLP(dict(reversed(shapes.items())), width=8, depth=1, manifolds={"b": Sphere()})
@@ -90,7 +93,7 @@ def test_the_order_of_names_does_not_matter():
     torch.testing.assert_close(first(x, t), second(x, t))
 
 
-def test_wrong_settings_and_inputs_are_named():
+def test_wrong_settings_and_inputs_are_named() -> None:
     with pytest.raises(ConfigError, match=r"manifolds: no component \['other'\]"):
         ProductMLP({"a": (2,)}, manifolds={"other": Sphere()})
     with pytest.raises(ConfigError, match="vocab"):

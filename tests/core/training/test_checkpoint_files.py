@@ -1,3 +1,7 @@
+from __future__ import annotations
+from typing import Any
+from typing import NoReturn
+from pathlib import Path
 import errno
 import math
 import os
@@ -15,7 +19,7 @@ from flowatlas.networks._files import write_tensors
 from flowatlas.training import SafetensorsCheckpointIO, load_checkpoint, save_checkpoint
 
 
-def same(a, b):
+def same(a: Any, b: Any) -> bool:
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, dict):
@@ -52,13 +56,13 @@ trees = st.recursive(
 
 @settings(max_examples=100, deadline=None)
 @given(tree=trees)
-def test_round_trip(tmp_path_factory, tree):
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, tree: Any) -> None:
     path = tmp_path_factory.mktemp("checkpoint") / "c.safetensors"
     save_checkpoint({"tree": tree}, path)
     assert same(load_checkpoint(path), {"tree": tree})
 
 
-def test_optimizer_states_and_shared_tensors(tmp_path):
+def test_optimizer_states_and_shared_tensors(tmp_path: Path) -> None:
     model = nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.randn(4, 3)).sum().backward()
@@ -92,13 +96,13 @@ class Text(str):
         (torch.zeros(2, device="meta"), "dense"),
     ],
 )
-def test_other_values_are_named(tmp_path, value, kind):
+def test_other_values_are_named(tmp_path: Path, value: Any, kind: str) -> None:
     with pytest.raises(ConfigError, match=rf"checkpoint\['outer'\]\['1'\].*{kind}"):
         save_checkpoint({"outer": [0, value]}, tmp_path / "c")
     assert list(tmp_path.iterdir()) == []
 
 
-def damaged(good):
+def damaged(good: bytes) -> dict[str, bytes]:
     flipped = bytearray(good)
     flipped[-3] ^= 4
     header = bytearray(good)
@@ -115,7 +119,7 @@ def damaged(good):
 
 
 @pytest.mark.parametrize("kind", sorted(damaged(b"x" * 64)))
-def test_damaged_files_are_refused(tmp_path, kind):
+def test_damaged_files_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "c.safetensors"
     save_checkpoint({"state_dict": {"w": torch.randn(50)}, "step": 3}, path)
     path.write_bytes(damaged(path.read_bytes())[kind])
@@ -123,9 +127,9 @@ def test_damaged_files_are_refused(tmp_path, kind):
         load_checkpoint(path)
 
 
-def test_pickles_are_never_run(tmp_path):
+def test_pickles_are_never_run(tmp_path: Path) -> None:
     class Bomb:
-        def __reduce__(self):
+        def __reduce__(self) -> tuple[Any, ...]:
             return exec, (f"open({str(tmp_path / 'boom')!r}, 'w')",)
 
     torch.save({"state_dict": Bomb()}, tmp_path / "c.ckpt")
@@ -134,7 +138,7 @@ def test_pickles_are_never_run(tmp_path):
     assert not (tmp_path / "boom").exists()
 
 
-def test_weights_alone_are_no_checkpoint(tmp_path):
+def test_weights_alone_are_no_checkpoint(tmp_path: Path) -> None:
     save_file({"w": torch.zeros(3)}, tmp_path / "model.safetensors")
     with pytest.raises(DataError, match="another library"):
         load_checkpoint(tmp_path / "model.safetensors")
@@ -146,11 +150,11 @@ def test_weights_alone_are_no_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("when", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch, when):
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     path = tmp_path / "c.safetensors"
     save_checkpoint({"step": 1}, path)
 
-    def full(*args):
+    def full(*args: object) -> NoReturn:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, when, full)
@@ -161,7 +165,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch, when):
     assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
 
 
-def test_a_reader_of_the_old_checkpoint_is_not_disturbed(tmp_path):
+def test_a_reader_of_the_old_checkpoint_is_not_disturbed(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     save_checkpoint({"w": torch.zeros(5000)}, path)
     content = path.read_bytes()
@@ -172,14 +176,14 @@ def test_a_reader_of_the_old_checkpoint_is_not_disturbed(tmp_path):
     assert load_checkpoint(path)["w"].sum() == 5000
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"file/c.*cannot be written"):
         save_checkpoint({"step": 1}, tmp_path / "file" / "c")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_no_permission(tmp_path):
+def test_no_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(DataError, match="Permission denied"):
         save_checkpoint({"step": 1}, tmp_path / "c")

@@ -1,3 +1,4 @@
+from __future__ import annotations
 import pytest
 import torch
 from torch import nn
@@ -6,7 +7,7 @@ from flowatlas.errors import ConfigError, DataError
 from flowatlas.training import EMA
 
 
-def series(model, ema, values):
+def series(model: nn.Linear, ema: EMA, values: list[float]) -> list[float]:
     """Feed a model whose one weight takes the given values."""
     averages = []
     for value in values:
@@ -16,13 +17,13 @@ def series(model, ema, values):
     return averages
 
 
-def one_weight(value=0.0):
+def one_weight(value: float=0.0) -> nn.Linear:
     model = nn.Linear(1, 1, bias=False).double()
     nn.init.constant_(model.weight, value)
     return model
 
 
-def test_closed_form_without_warm_up():
+def test_closed_form_without_warm_up() -> None:
     model, ema = one_weight(2.0), EMA(0.9, warmup=False)
     ema.start(model)
     values = [1.0, -1.0, 3.0, 0.5]
@@ -35,7 +36,7 @@ def test_closed_form_without_warm_up():
     assert got == pytest.approx(expected, abs=1e-12)
 
 
-def test_closed_form_with_warm_up():
+def test_closed_form_with_warm_up() -> None:
     # With d_n = (1 + n) / (10 + n) the weight of theta_0 is the product of the d_n.
     model, ema = one_weight(1.0), EMA(0.9999)
     ema.start(model)
@@ -48,13 +49,13 @@ def test_closed_form_with_warm_up():
     assert EMA(0.5).decay_at(1000) == 0.5
 
 
-def test_copies_until_update_after():
+def test_copies_until_update_after() -> None:
     model, ema = one_weight(7.0), EMA(0.5, warmup=False, update_after=2)
     ema.start(model)
     assert series(model, ema, [1.0, 2.0, 3.0, 4.0]) == pytest.approx([1.0, 2.0, 2.5, 3.25])
 
 
-def test_buffers_are_copied_and_integers_survive():
+def test_buffers_are_copied_and_integers_survive() -> None:
     model, ema = nn.BatchNorm1d(2), EMA(0.9)
     ema.start(model)
     model(torch.randn(8, 2) + 3)
@@ -63,7 +64,7 @@ def test_buffers_are_copied_and_integers_survive():
     assert ema.weights["num_batches_tracked"].item() == 1
 
 
-def test_tied_weights_stay_tied():
+def test_tied_weights_stay_tied() -> None:
     model = nn.ModuleList([nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)])
     model[1].weight = model[0].weight
     ema = EMA(0.5, warmup=False)
@@ -76,7 +77,7 @@ def test_tied_weights_stay_tied():
     torch.testing.assert_close(model[1].weight, before + 0.5)
 
 
-def test_half_precision_is_averaged_in_float32():
+def test_half_precision_is_averaged_in_float32() -> None:
     model = nn.Linear(1, 1, bias=False).bfloat16()
     nn.init.constant_(model.weight, 1.0)
     ema = EMA(0.999, warmup=False)
@@ -88,7 +89,7 @@ def test_half_precision_is_averaged_in_float32():
     assert ema.weights["weight"].item() == pytest.approx(2 - 0.999**10, abs=1e-5)
 
 
-def test_applied_gives_the_weights_back_even_after_an_error():
+def test_applied_gives_the_weights_back_even_after_an_error() -> None:
     model, ema = one_weight(1.0), EMA(0.0, warmup=False)
     ema.start(model)
     nn.init.constant_(model.weight, 5.0)
@@ -100,7 +101,7 @@ def test_applied_gives_the_weights_back_even_after_an_error():
     assert model.weight.item() == 5.0
 
 
-def test_state_goes_on_exactly():
+def test_state_goes_on_exactly() -> None:
     model, ema, other = one_weight(1.0), EMA(0.99), EMA(0.99)
     ema.start(model)
     series(model, ema, [2.0, 3.0])
@@ -108,7 +109,7 @@ def test_state_goes_on_exactly():
     assert series(model, ema, [4.0]) == series(model, other, [4.0])
 
 
-def test_errors():
+def test_errors() -> None:
     for bad in ({"decay": 1.0}, {"decay": -0.1}, {"update_after": -1}):
         with pytest.raises(ConfigError):
             EMA(**bad)

@@ -1,3 +1,9 @@
+from __future__ import annotations
+from typing import Any
+from collections.abc import Iterator
+from torch import Tensor
+from flowatlas.training import FitResult
+from torch.utils.data import DataLoader
 import importlib.util
 import math
 import os
@@ -35,25 +41,25 @@ training_run = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(training_run)
 
 
-def gaussian(n=400, seed=0):
+def gaussian(n: int=400, seed: int=0) -> Tensor:
     return torch.randn(n, 2, generator=torch.Generator().manual_seed(seed)) * 0.5 + 1
 
 
-def small(seed=0, **settings):
+def small(seed: int=0, **settings: Any) -> FlowModule:
     torch.manual_seed(seed)
     return FlowModule(MLP((2,), width=32, depth=2), FlowMatching(AffinePath()), **settings)
 
 
-def quick(module, data, directory, **settings):
+def quick(module: FlowModule, data: pl.LightningDataModule, directory: Path, **settings: Any) -> FitResult:
     settings = {"steps": 20, "progress": False, "accelerator": "cpu", **settings}
     return fit(module, data, output_dir=directory, **settings)
 
 
-def weights(module):
+def weights(module: nn.Module) -> Tensor:
     return torch.cat([p.detach().flatten() for p in module.parameters()])
 
 
-def in_a_process(*arguments, **settings):
+def in_a_process(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
@@ -72,7 +78,7 @@ def in_a_process(*arguments, **settings):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
+def one_thread() -> Iterator[None]:
     """Networks this small are slower on more, and bits depend on the number."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -80,7 +86,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def test_kill_9_and_resume_is_exact(tmp_path):
+def test_kill_9_and_resume_is_exact(tmp_path: Path) -> None:
     # Step 67 is in the middle of an epoch, and 7 steps after a checkpoint.
     directory = tmp_path / "killed"
     killed = in_a_process(directory, "--kill-at=67")
@@ -97,14 +103,14 @@ def test_kill_9_and_resume_is_exact(tmp_path):
 
 
 class Interrupt(pl.Callback):
-    def __init__(self, step, validating):
+    def __init__(self, step: int, validating: bool) -> None:
         self.step, self.validating = step, validating
 
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == self.step and not self.validating:
             raise RuntimeError("interrupted")
 
-    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx):
+    def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == self.step and self.validating:
             raise RuntimeError("interrupted")
 
@@ -112,13 +118,13 @@ class Interrupt(pl.Callback):
 class Forgetful(nn.Module):
     """Dropout and running statistics: state that is not in the parameters."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(3, 16), nn.BatchNorm1d(16), nn.SiLU(), nn.Dropout(0.3), nn.Linear(16, 2)
         )
 
-    def forward(self, x, t, condition=None):
+    def forward(self, x: Tensor, t: Tensor, condition: Any=None) -> Tensor:
         return self.layers(torch.cat([x, t[:, None]], 1))
 
 
@@ -131,12 +137,12 @@ class Forgetful(nn.Module):
     ],
     ids=["together", "apart", "accumulated"],
 )
-def test_interruptions_leave_no_trace(tmp_path, settings):
-    def module():
+def test_interruptions_leave_no_trace(tmp_path: Path, settings: dict[str, Any]) -> None:
+    def module() -> FlowModule:
         torch.manual_seed(0)
         return FlowModule(Forgetful(), FlowMatching(AffinePath()), ema=EMA(0.9))
 
-    def run(name, *interrupt):
+    def run(name: str, *interrupt: Any) -> FitResult:
         callbacks = [Interrupt(*interrupt)] if interrupt else []
         data = TensorData(gaussian(70), gaussian(30, 1), batch_size=16)
         plan = {**settings, "trainer": {"callbacks": callbacks}, "steps": 40, "resume": True}
@@ -157,7 +163,7 @@ def test_interruptions_leave_no_trace(tmp_path, settings):
     assert broken.best_val_loss == whole.best_val_loss
 
 
-def test_two_processes_have_the_gradients_of_one(tmp_path):
+def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
     done = in_a_process(tmp_path / "two", "--gradients", "--devices=2", "--steps=30")
     assert done.returncode == 0, done.stderr
     gradients = training_run.Gradients(tmp_path / "one" / "gradients.safetensors")
@@ -176,7 +182,7 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
         assert b[key] == pytest.approx(a[key], abs=1e-4)
 
 
-def test_a_write_that_fails_half_way_leaves_the_old_checkpoint(tmp_path):
+def test_a_write_that_fails_half_way_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     done = in_a_process(tmp_path, "--file-size=20000")
     assert done.returncode == 0, done.stderr
     assert "DataError" in done.stdout
@@ -188,7 +194,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_checkpoint(tmp_path):
     assert training_run.run(tmp_path, steps=30, resume=True).step == 30
 
 
-def test_learns_a_gaussian_to_the_least_loss_there_is(tmp_path):
+def test_learns_a_gaussian_to_the_least_loss_there_is(tmp_path: Path) -> None:
     # Least loss at time t: Var(x_1 - x_0 | x_t) = s^2 / (t^2 s^2 + (1 - t)^2); over t, s pi / 2.
     s, mean = 0.5, 1.0
     module = FlowModule(
@@ -200,7 +206,7 @@ def test_learns_a_gaussian_to_the_least_loss_there_is(tmp_path):
     result = quick(module, TensorData(gaussian(50_000), batch_size=512), tmp_path, steps=600)
     network = result.network()
 
-    def exact(x, t):
+    def exact(x: Tensor, t: Tensor) -> Tensor:
         t = t[:, None]
         variance = t**2 * s**2 + (1 - t) ** 2
         return mean + (t * s**2 - (1 - t)) / variance * (x - t * mean)
@@ -217,7 +223,7 @@ def test_learns_a_gaussian_to_the_least_loss_there_is(tmp_path):
     assert module.objective(MLP((2,)), x_1, draws=draws).loss.item() - least > 1
 
 
-def test_validation_loss_is_the_same_for_any_batch_size_and_at_any_time(tmp_path):
+def test_validation_loss_is_the_same_for_any_batch_size_and_at_any_time(tmp_path: Path) -> None:
     losses = []
     for i, size in enumerate((7, 64)):
         data = TensorData(gaussian(50), gaussian(30, 1), val_batch_size=size, batch_size=16)
@@ -231,7 +237,7 @@ def test_validation_loss_is_the_same_for_any_batch_size_and_at_any_time(tmp_path
     assert len(lines[0]["val_loss_t"]) >= 4
 
 
-def test_validation_uses_the_average(tmp_path):
+def test_validation_uses_the_average(tmp_path: Path) -> None:
     data = TensorData(gaussian(50), gaussian(30, 1), batch_size=16)
     fast = OptimizerSettings(lr=5e-3, warmup=0)
     start = quick(small(), data, tmp_path / "a", steps=1).val_loss
@@ -241,7 +247,7 @@ def test_validation_uses_the_average(tmp_path):
     assert quick(small(optimizer=fast), data, tmp_path / "c", steps=60).val_loss < start - 0.3
 
 
-def test_ema_or_raw_is_chosen_at_load(tmp_path):
+def test_ema_or_raw_is_chosen_at_load(tmp_path: Path) -> None:
     module = small(ema=EMA(0.9))
     result = quick(module, TensorData(gaussian()), tmp_path / "a")
     ema, raw = (result.network(weights=kind) for kind in ("ema", "raw"))
@@ -262,7 +268,7 @@ def test_ema_or_raw_is_chosen_at_load(tmp_path):
     assert isinstance(plain.network(weights="raw"), MLP)
 
 
-def test_foreign_networks_are_passed_at_load(tmp_path):
+def test_foreign_networks_are_passed_at_load(tmp_path: Path) -> None:
     module = FlowModule(Forgetful(), FlowMatching(AffinePath()))
     result = quick(module, TensorData(gaussian()), tmp_path)
     with pytest.raises(ConfigError, match="make it and pass it"):
@@ -271,13 +277,13 @@ def test_foreign_networks_are_passed_at_load(tmp_path):
     assert torch.equal(weights(again), weights(module.model))
 
 
-def test_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
+def test_best_weights_are_those_of_the_lowest_validation_loss(tmp_path: Path) -> None:
     # A learning rate that ruins the network after a good start.
     module = small(optimizer=OptimizerSettings(lr=3e-3, schedule="constant", warmup=0))
     data = TensorData(gaussian(), gaussian(100, 1), batch_size=64)
 
     class Ruin(pl.Callback):
-        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
             if trainer.global_step == 35:
                 with torch.no_grad():
                     pl_module.model.trunk.outputs.bias.add_(3.0)
@@ -304,7 +310,7 @@ def test_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
         quick(small(), TensorData(gaussian()), tmp_path / "n").network(weights="raw", best=True)
 
 
-def test_time_is_a_guard(tmp_path):
+def test_time_is_a_guard(tmp_path: Path) -> None:
     data = TensorData(gaussian(), gaussian(50, 1))
     result = quick(small(), data, tmp_path, steps=10**6, max_seconds=0.5)
     assert not result.complete
@@ -318,7 +324,7 @@ def test_time_is_a_guard(tmp_path):
     )
 
 
-def test_a_finished_run_resumes_to_itself_and_can_be_prolonged(tmp_path):
+def test_a_finished_run_resumes_to_itself_and_can_be_prolonged(tmp_path: Path) -> None:
     data = TensorData(gaussian(), gaussian(50, 1))
     first = quick(small(), data, tmp_path, steps=15)
     content = first.log.read_bytes()
@@ -327,7 +333,7 @@ def test_a_finished_run_resumes_to_itself_and_can_be_prolonged(tmp_path):
     assert quick(small(), data, tmp_path, steps=25, resume=True).step == 25
 
 
-def test_a_run_is_not_overwritten_by_accident(tmp_path):
+def test_a_run_is_not_overwritten_by_accident(tmp_path: Path) -> None:
     quick(small(), TensorData(gaussian()), tmp_path)
     with pytest.raises(ConfigError, match="holds a run"):
         quick(small(), TensorData(gaussian()), tmp_path)
@@ -338,7 +344,7 @@ def test_a_run_is_not_overwritten_by_accident(tmp_path):
         quick(small(), TensorData(gaussian(), batch_size=8), tmp_path, resume=True)
 
 
-def test_a_corrupt_checkpoint_is_not_resumed(tmp_path):
+def test_a_corrupt_checkpoint_is_not_resumed(tmp_path: Path) -> None:
     result = quick(small(), TensorData(gaussian()), tmp_path)
     content = result.checkpoint.read_bytes()
     result.checkpoint.write_bytes(content[: len(content) // 2])
@@ -346,8 +352,8 @@ def test_a_corrupt_checkpoint_is_not_resumed(tmp_path):
         quick(small(), TensorData(gaussian()), tmp_path, resume=True, steps=30)
 
 
-def test_the_seed_decides(tmp_path):
-    def curve(name, seed):
+def test_the_seed_decides(tmp_path: Path) -> None:
+    def curve(name: str, seed: int) -> bytes:
         result = quick(small(), TensorData(gaussian()), tmp_path / name, seed=seed)
         return result.log.read_bytes()
 
@@ -355,9 +361,9 @@ def test_the_seed_decides(tmp_path):
     assert curve("a2", 1) != curve("c", 2)
 
 
-def test_a_loss_of_nan_ends_the_run_and_keeps_the_checkpoint(tmp_path):
+def test_a_loss_of_nan_ends_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     class Poison(pl.Callback):
-        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
             if trainer.global_step == 25:
                 with torch.no_grad():
                     pl_module.model.trunk.outputs.bias.fill_(torch.nan)
@@ -376,19 +382,19 @@ def test_a_loss_of_nan_ends_the_run_and_keeps_the_checkpoint(tmp_path):
     assert all(torch.isfinite(v).all() for v in checkpoint["state_dict"].values())
 
 
-def test_data_off_the_manifold_are_named(tmp_path):
+def test_data_off_the_manifold_are_named(tmp_path: Path) -> None:
     module = FlowModule(MLP((3,), manifold=Sphere()), FlowMatching(GeodesicPath(Sphere())))
     x = Sphere().projx(torch.randn(50, 3))
     with pytest.raises(GeometryError, match="val: points lie off Sphere"):
         quick(module, TensorData(x, 1.1 * x), tmp_path)
 
 
-def test_compiling_leaves_names_and_results_as_they_are(tmp_path, monkeypatch):
+def test_compiling_leaves_names_and_results_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The eager backend traces as inductor does, and needs no C compiler.
     original = nn.Module.compile
     called = []
 
-    def traced(self, *args, **kwargs):
+    def traced(self: nn.Module, *args: Any, **kwargs: Any) -> None:
         called.append(self)
         original(self, *args, backend="eager", **kwargs)
 
@@ -405,13 +411,13 @@ def test_compiling_leaves_names_and_results_as_they_are(tmp_path, monkeypatch):
     assert compiled.model._compiled_call_impl is None
 
 
-def test_batches_are_checked(tmp_path):
+def test_batches_are_checked(tmp_path: Path) -> None:
     class Other(pl.LightningDataModule):
-        def __init__(self, batch):
+        def __init__(self, batch: Any) -> None:
             super().__init__()
             self.batch = batch
 
-        def train_dataloader(self):
+        def train_dataloader(self) -> DataLoader[Any]:
             return torch.utils.data.DataLoader([self.batch] * 4, batch_size=None)
 
     x = gaussian(8)
@@ -424,7 +430,7 @@ def test_batches_are_checked(tmp_path):
         quick(small(), Other({"data": x}), tmp_path / "y", **settings)
 
 
-def test_settings_are_checked(tmp_path):
+def test_settings_are_checked(tmp_path: Path) -> None:
     data = TensorData(gaussian())
     for bad in ({"steps": 0}, {"val_every": 0}, {"checkpoint_every": 0}, {"accumulate": 0}):
         with pytest.raises(ConfigError, match=next(iter(bad))):
@@ -440,7 +446,7 @@ def test_settings_are_checked(tmp_path):
         quick(small(), data, tmp_path / "file")
 
 
-def test_works_in_a_trainer_of_ones_own(tmp_path):
+def test_works_in_a_trainer_of_ones_own(tmp_path: Path) -> None:
     data = TensorData(gaussian(), gaussian(50, 1))
     module = small(optimizer=OptimizerSettings(schedule="constant"))
     trainer = pl.Trainer(
@@ -462,7 +468,7 @@ def test_works_in_a_trainer_of_ones_own(tmp_path):
         )
 
 
-def test_the_progress_line_goes_to_standard_error(tmp_path, capsys):
+def test_the_progress_line_goes_to_standard_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quick(small(), TensorData(gaussian(), gaussian(50, 1)), tmp_path, progress=True)
     out, err = capsys.readouterr()
     assert out == ""

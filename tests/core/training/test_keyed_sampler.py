@@ -1,3 +1,4 @@
+from __future__ import annotations
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from flowatlas.training._keys import key
 
 @settings(max_examples=50, deadline=None)
 @given(size=st.integers(1, 40), batch=st.integers(1, 50), seed=st.integers(0, 2**40))
-def test_every_epoch_has_every_sample_once(size, batch, seed):
+def test_every_epoch_has_every_sample_once(size: int, batch: int, seed: int) -> None:
     steps = -(-3 * size // batch)
     sampler = KeyedBatchSampler(size, batch, seed, steps=steps)
     batches = list(sampler)
@@ -28,7 +29,7 @@ def test_every_epoch_has_every_sample_once(size, batch, seed):
     world=st.integers(1, 5),
     start=st.integers(0, 30),
 )
-def test_a_batch_is_a_function_of_its_step_and_ranks_interleave(size, share, world, start):
+def test_a_batch_is_a_function_of_its_step_and_ranks_interleave(size: int, share: int, world: int, start: int) -> None:
     batch = share * world
     whole = list(KeyedBatchSampler(size, batch, 3, steps=start + 3))
     resumed = KeyedBatchSampler(size, batch, 3, start_step=start, steps=start + 3)
@@ -38,7 +39,7 @@ def test_a_batch_is_a_function_of_its_step_and_ranks_interleave(size, share, wor
         assert parts[j % world].indices(start)[j // world] == index
 
 
-def test_epochs_and_seeds_have_orders_of_their_own():
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     sampler = KeyedBatchSampler(100, 100, seed=0)
     first, second = sampler.indices(0), sampler.indices(1)
     other = KeyedBatchSampler(100, 100, seed=1).indices(0)
@@ -47,14 +48,14 @@ def test_epochs_and_seeds_have_orders_of_their_own():
         assert (a == b).sum() <= 12
 
 
-def test_it_is_without_end_and_without_length():
+def test_it_is_without_end_and_without_length() -> None:
     loader = DataLoader(torch.arange(10), batch_sampler=KeyedBatchSampler(10, 4, 0))
     with pytest.raises(TypeError):
         len(loader)
     assert len([batch for batch, _ in zip(loader, range(50), strict=False)]) == 50
 
 
-def test_keys_of_neighbours_are_unrelated():
+def test_keys_of_neighbours_are_unrelated() -> None:
     keys = {key(a, b) for a in range(-3, 50) for b in range(50)}
     assert len(keys) == 53 * 50
     # Each bit is set half of the time: 5 standard deviations of 2650 fair coins are 129.
@@ -74,6 +75,6 @@ def test_keys_of_neighbours_are_unrelated():
         ({"start_step": -1}, "start_step"),
     ],
 )
-def test_settings_are_checked(arguments, word):
+def test_settings_are_checked(arguments: dict[str, int], word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         KeyedBatchSampler(**{"size": 10, "batch_size": 4, **arguments})

@@ -1,3 +1,5 @@
+from __future__ import annotations
+from typing import Any
 from itertools import pairwise
 
 import pytest
@@ -8,7 +10,7 @@ from flowatlas.errors import ConfigError
 from flowatlas.training import OptimizerSettings
 
 
-def test_warm_up_then_cosine():
+def test_warm_up_then_cosine() -> None:
     settings = OptimizerSettings(warmup=10, final=0.1)
     factors = [settings.factor(step, 100) for step in range(101)]
     assert factors[0] == pytest.approx(0.1)
@@ -18,12 +20,12 @@ def test_warm_up_then_cosine():
     assert all(a >= b for a, b in pairwise(factors[9:]))
 
 
-def test_constant():
+def test_constant() -> None:
     settings = OptimizerSettings(warmup=0, schedule="constant")
     assert {settings.factor(step, 0) for step in range(50)} == {1.0}
 
 
-def test_vectors_are_not_decayed_and_the_schedule_is_followed():
+def test_vectors_are_not_decayed_and_the_schedule_is_followed() -> None:
     model = nn.Linear(3, 2)
     settings = OptimizerSettings(lr=0.1, weight_decay=0.3, warmup=2, schedule="constant")
     optimizer, schedule = settings.build(model, 10, fused=False)
@@ -50,12 +52,12 @@ def test_vectors_are_not_decayed_and_the_schedule_is_followed():
         ("final", 2.0),
     ],
 )
-def test_values_are_checked(name, value):
+def test_values_are_checked(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=name):
         OptimizerSettings(**{name: value})
 
 
-def test_nothing_to_train():
+def test_nothing_to_train() -> None:
     model = nn.Linear(1, 1).requires_grad_(False)
     with pytest.raises(ConfigError, match="requires a gradient"):
         OptimizerSettings().build(model, 1, fused=False)

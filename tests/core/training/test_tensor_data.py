@@ -1,3 +1,6 @@
+from __future__ import annotations
+from typing import Any
+from collections.abc import Iterable
 import pytest
 import torch
 
@@ -5,11 +8,11 @@ from flowatlas.errors import ConfigError, GeometryError, ShapeError
 from flowatlas.training import KeyedBatchSampler, TensorData
 
 
-def first(loader):
+def first(loader: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return next(iter(loader))
 
 
-def test_batches_are_those_of_the_sampler():
+def test_batches_are_those_of_the_sampler() -> None:
     x = torch.arange(20.0).unsqueeze(1)
     data = TensorData(x, batch_size=6, seed=4)
     batches = iter(data.train_dataloader())
@@ -20,7 +23,7 @@ def test_batches_are_those_of_the_sampler():
         assert torch.equal(batch["index"], expected)
 
 
-def test_everything_nested_is_sliced_alike():
+def test_everything_nested_is_sliced_alike() -> None:
     n = torch.arange(10)
     data = TensorData(
         {
@@ -42,7 +45,7 @@ def test_everything_nested_is_sliced_alike():
     assert torch.equal(batch["weight"], i.double())
 
 
-def test_validation_has_every_sample_once_in_order():
+def test_validation_has_every_sample_once_in_order() -> None:
     data = TensorData(torch.zeros(3, 1), torch.arange(11.0)[:, None], val_batch_size=4)
     batches = list(data.val_dataloader())
     assert [len(b["x_1"]) for b in batches] == [4, 4, 3]
@@ -50,7 +53,7 @@ def test_validation_has_every_sample_once_in_order():
     assert TensorData(torch.zeros(3, 1)).val_dataloader() == []
 
 
-def test_resuming_with_other_data_is_refused():
+def test_resuming_with_other_data_is_refused() -> None:
     state = TensorData(torch.zeros(5, 1), batch_size=4, seed=1).state_dict()
     TensorData(torch.ones(5, 1), batch_size=4, seed=1).load_state_dict(state)
     for other, word in (
@@ -62,7 +65,7 @@ def test_resuming_with_other_data_is_refused():
             other.load_state_dict(state)
 
 
-def test_bad_data_are_named():
+def test_bad_data_are_named() -> None:
     x = torch.zeros(5, 2)
     with pytest.raises(ShapeError, match="length"):
         TensorData({"x_1": x, "condition": {"c": torch.zeros(4)}})

@@ -1,5 +1,9 @@
 """A small run in a process of its own, for tests that kill it, starve it or double it."""
 
+from __future__ import annotations
+from typing import Any
+from collections.abc import Sequence
+from flowatlas.training import FitResult
 import argparse
 import os
 import resource
@@ -16,7 +20,7 @@ from flowatlas.paths import AffinePath
 from flowatlas.training import EMA, FlowModule, OptimizerSettings, TensorData, fit
 
 
-def build():
+def build() -> tuple[FlowModule, TensorData]:
     """Module and data; an odd size, so that batches reach across epochs."""
     torch.manual_seed(0)
     model = MLP((2,), width=48, depth=3, condition={"label": Classes(3)})
@@ -39,10 +43,10 @@ def build():
 class KillAt(pl.Callback):
     """kill -9, from within, in the middle of a step."""
 
-    def __init__(self, step):
+    def __init__(self, step: int) -> None:
         self.step = step
 
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
         if trainer.global_step == self.step:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -50,20 +54,20 @@ class KillAt(pl.Callback):
 class Gradients(pl.Callback):
     """Keeps the gradients of each step and writes them at the end."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.kept = {}
 
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
         for name, parameter in pl_module.model.named_parameters():
             self.kept[f"{trainer.global_step}.{name}"] = parameter.grad.clone()
 
-    def on_train_end(self, trainer, pl_module):
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             write_tensors(self.path, self.kept)
 
 
-def run(directory, *, steps=120, devices=1, callbacks=(), **settings):
+def run(directory: str | Path, *, steps: int=120, devices: int=1, callbacks: Sequence[pl.Callback]=(), **settings: Any) -> FitResult:
     module, data = build()
     return fit(
         module,

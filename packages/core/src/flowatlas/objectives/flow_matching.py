@@ -251,6 +251,7 @@ class FlowMatching:
         noise = None if draws is None else draws.noise
         sample = self.path.sample(x_0, x_1, t, noise=noise, generator=generator, validate=validate)
         if self.marginal is not None:
+            assert isinstance(sample.x_t, Tensor)
             sample = replace(sample, dx_t=self.marginal(sample.x_t, t))
         given = fixed_masks(self.path, fixed, x_1)
         if given is not None:
