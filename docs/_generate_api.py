@@ -119,7 +119,8 @@ def top_modules(name: str) -> set[str]:
 
 def commands() -> str:
     """The command line."""
-    lines = ["## Command line", "", "`flowatlas COMMAND --help` has the options and an example.", ""]
+    more = "`flowatlas COMMAND --help` has the options and an example."
+    lines = ["## Command line", "", more, ""]
     lines += [f"- `flowatlas {' '.join(words)}`: {what}" for words, (_, what) in COMMANDS.items()]
     return "\n".join(lines) + "\n"
 

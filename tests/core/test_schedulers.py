@@ -1,13 +1,15 @@
 from __future__ import annotations
-from collections.abc import Callable
-from torch import Tensor
-from flowatlas.schedulers import Coefficients
+
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
+
 from flowatlas.errors import ConfigError
 from flowatlas.schedulers import (
+    Coefficients,
     CondOT,
     Cosine,
     Exponential,
@@ -34,7 +36,8 @@ DTYPES = [torch.float64, torch.float32]
 
 @pytest.fixture(params=SCHEDULERS, ids=repr)
 def scheduler(request: pytest.FixtureRequest) -> Scheduler:
-    return request.param
+    value: Scheduler = request.param
+    return value
 
 
 def fields(c: Coefficients) -> tuple[Tensor, ...]:

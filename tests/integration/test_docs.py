@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import sys
 import types
@@ -226,3 +227,10 @@ def test_table_of_contents_has_every_page_once() -> None:
     named = [entry for entry in nav_pages(settings["nav"]) if entry.endswith(".md")]
     there = [page.relative_to(DOCS).as_posix() for page in PAGES if DOCS in page.parents]
     assert sorted(named) == sorted(there)
+
+
+def test_api_page_is_that_of_the_code() -> None:
+    written = runpy.run_path(str(DOCS / "_generate_api.py"))["render"]()
+    assert (DOCS / "api.md").read_text(encoding="utf-8") == written, (
+        "docs/api.md is out of date: run python docs/_generate_api.py"
+    )

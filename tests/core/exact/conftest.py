@@ -1,22 +1,25 @@
 """Schedules that every exact flow is tested with, and numerical tools independent of torch."""
 
 from __future__ import annotations
+
 from collections.abc import Callable
-from torch import Tensor
-from flowatlas.schedulers import Scheduler
-from numpy.typing import NDArray
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy.integrate import solve_ivp
+from torch import Tensor
+
 from flowatlas.schedulers import (
     CondOT,
     Cosine,
     Exponential,
     LinearVP,
     Polynomial,
+    Scheduler,
     VariancePreserving,
 )
-from scipy.integrate import solve_ivp
 
 CONVEX = [CondOT(), Polynomial(2.0), Exponential(3.0)]
 OTHERS = [Cosine(), LinearVP(), VariancePreserving()]
@@ -24,12 +27,14 @@ OTHERS = [Cosine(), LinearVP(), VariancePreserving()]
 
 @pytest.fixture(params=CONVEX + OTHERS, ids=repr)
 def scheduler(request: pytest.FixtureRequest) -> Scheduler:
-    return request.param
+    value: Scheduler = request.param
+    return value
 
 
 @pytest.fixture(params=CONVEX, ids=repr)
 def convex(request: pytest.FixtureRequest) -> Scheduler:
-    return request.param
+    value: Scheduler = request.param
+    return value
 
 
 @pytest.fixture
@@ -41,7 +46,13 @@ def generator() -> torch.Generator:
 def solve() -> Callable[..., Tensor]:
     """`solve(rate, y, start, end)`: scipy's DOP853 for a batch of tensors, rate(y, t) like y."""
 
-    def run(rate: Callable[[Tensor, Tensor], Tensor], y: Tensor, start: float, end: float, tolerance: float=1e-12) -> Tensor:
+    def run(
+        rate: Callable[[Tensor, Tensor], Tensor],
+        y: Tensor,
+        start: float,
+        end: float,
+        tolerance: float = 1e-12,
+    ) -> Tensor:
         def flat(t: float, values: NDArray[np.float64]) -> NDArray[np.float64]:
             state = torch.from_numpy(values).view(y.shape)
             return rate(state, torch.full((len(y),), t, dtype=y.dtype)).reshape(-1).numpy()

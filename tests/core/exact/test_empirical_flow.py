@@ -130,9 +130,9 @@ def test_it_is_refused_where_it_is_not_the_minimiser() -> None:
     sphere = Sphere()
     y = _points(sphere, (3,), 8, 0)
     flow = EmpiricalFlow(sphere, y)
-    with pytest.raises(CapabilityError, match="marginal.*Independent"):
+    with pytest.raises(CapabilityError, match=r"marginal.*Independent"):
         FlowMatching(GeodesicPath(sphere), coupling=MinibatchOT(sphere), marginal=flow)
-    with pytest.raises(ConfigError, match="marginal.*prediction='velocity'"):
+    with pytest.raises(ConfigError, match=r"marginal.*prediction='velocity'"):
         FlowMatching(GeodesicPath(sphere, prediction="target"), marginal=flow)
     with pytest.raises(CapabilityError, match="uniform"):
         EmpiricalFlow(Euclidean(), torch.zeros(3, 2))

@@ -1,13 +1,15 @@
 from __future__ import annotations
-from typing import Any
-from torch import Tensor
+
 import math
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.exact import GaussianMixture
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 WEIGHTS = torch.tensor([1.0, 3.0, 2.0], dtype=torch.float64)
 MEANS = torch.tensor([[-2.0, 0.0, 0.3], [1.0, 1.5, -1.0], [0.5, -2.0, 0.0]], dtype=torch.float64)
@@ -41,7 +43,9 @@ def reference(covariances: Tensor) -> MixtureSameFamily:
     ],
     ids=["covariances", "stds", "one-std", "std-each"],
 )
-def test_density_is_that_of_torch_distributions(target: GaussianMixture, covariances: Tensor, generator: torch.Generator) -> None:
+def test_density_is_that_of_torch_distributions(
+    target: GaussianMixture, covariances: Tensor, generator: torch.Generator
+) -> None:
     x = 3 * torch.randn(4, 50, 3, generator=generator, dtype=torch.float64)
     torch.testing.assert_close(
         target.log_prob(x), reference(covariances).log_prob(x), rtol=1e-12, atol=1e-12
@@ -52,7 +56,9 @@ def test_density_is_that_of_torch_distributions(target: GaussianMixture, covaria
 def test_samples_have_the_density(kind: str, generator: torch.Generator) -> None:
     # The means of features of the samples, in standard errors: 8 features, 4.5 sigma each, so a
     # right sampler fails with probability 5e-5.
-    given = {"covariances": COVARIANCES} if kind == "covariances" else {"stds": STDS}
+    given: dict[str, Any] = (
+        {"covariances": COVARIANCES} if kind == "covariances" else {"stds": STDS}
+    )
     target = GaussianMixture(WEIGHTS, MEANS, **given)
     covariances = COVARIANCES if kind == "covariances" else torch.diag_embed(STDS**2)
     right = reference(covariances)
@@ -107,7 +113,7 @@ def test_weights_are_normalised_and_nothing_can_be_reassigned() -> None:
     target = GaussianMixture(WEIGHTS, MEANS, stds=1.0)
     assert target.weights.sum().item() == pytest.approx(1.0, abs=1e-15)
     with pytest.raises(AttributeError):
-        target.weights = WEIGHTS
+        target.weights = WEIGHTS  # type: ignore[misc]
     assert (target.components, target.dim) == (3, 3)
     assert repr(target) == "GaussianMixture(components=3, dim=3)"
 
@@ -129,7 +135,9 @@ def test_weights_are_normalised_and_nothing_can_be_reassigned() -> None:
         ({"stds": 1.0, "means": MEANS * math.inf}, ConfigError, "means.*finite"),
     ],
 )
-def test_errors_name_the_argument(arguments: dict[str, Any], error: type[Exception], match: str) -> None:
+def test_errors_name_the_argument(
+    arguments: dict[str, Any], error: type[Exception], match: str
+) -> None:
     given = {"weights": WEIGHTS, "means": MEANS} | arguments
     with pytest.raises(error, match=match):
         GaussianMixture(**given)

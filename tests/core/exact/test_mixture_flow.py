@@ -1,15 +1,17 @@
 from __future__ import annotations
-from collections.abc import Callable
-from torch import Tensor
+
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import torch
+from scipy.integrate import quad
+from torch import Tensor
+
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.exact import ExactMixtureFlow, GaussianMixture
 from flowatlas.schedulers import Coefficients, CondOT, LinearVP, Scheduler, VariancePreserving
-from scipy.integrate import quad
 
 MEANS = torch.tensor([[-2.0, 0.0], [1.0, 1.5], [0.5, -2.0]], dtype=torch.float64)
 COVARIANCES = torch.tensor(
@@ -31,18 +33,21 @@ def full(t: float, x: Tensor) -> Tensor:
     return torch.full((len(x),), t, dtype=torch.float64)
 
 
-def points(generator: torch.Generator, n: int=40) -> Tensor:
+def points(generator: torch.Generator, n: int = 40) -> Tensor:
     return 2 * torch.randn(n, 2, generator=generator, dtype=torch.float64)
 
 
 def divergence(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Trace of the Jacobian of fn at each point."""
     jacobian = torch.func.vmap(torch.func.jacrev(lambda y: fn(y[None])[0]))(x)
-    return jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
+    trace: Tensor = jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return trace
 
 
 @pytest.mark.parametrize("t", TIMES)
-def test_continuity_equation(scheduler: Scheduler, t: float, generator: torch.Generator, difference: Callable[..., Tensor]) -> None:
+def test_continuity_equation(
+    scheduler: Scheduler, t: float, generator: torch.Generator, difference: Callable[..., Tensor]
+) -> None:
     flow = ExactMixtureFlow(TARGET, scheduler, source_std=1.3, source_mean=SOURCE_MEAN)
     x = points(generator)
 
@@ -63,7 +68,9 @@ def test_continuity_equation(scheduler: Scheduler, t: float, generator: torch.Ge
 
 
 @pytest.mark.parametrize("t", [0.0, *TIMES, 1.0])
-def test_score_is_the_gradient_of_the_density(scheduler: Scheduler, t: float, generator: torch.Generator) -> None:
+def test_score_is_the_gradient_of_the_density(
+    scheduler: Scheduler, t: float, generator: torch.Generator
+) -> None:
     flow = ExactMixtureFlow(SPACE, scheduler, source_std=1.3, source_mean=0.4)
     x = torch.randn(40, 3, generator=generator, dtype=torch.float64).requires_grad_()
     (gradient,) = torch.autograd.grad(flow.log_prob(x, full(t, x)).sum(), x)
@@ -82,7 +89,7 @@ def test_expectations_against_quadrature(scheduler: Scheduler, t: float) -> None
         def joint(x_1: float) -> float:
             x_0 = (x - alpha * x_1) / sigma
             weighted = zip(LINE.weights.tolist(), LINE.means[:, 0].tolist(), strict=True)
-            target = sum(
+            target: float = sum(
                 w * math.exp(-0.5 * ((x_1 - m) / 0.4) ** 2) / (0.4 * math.sqrt(2 * math.pi))
                 for w, m in weighted
             )
@@ -93,7 +100,7 @@ def test_expectations_against_quadrature(scheduler: Scheduler, t: float) -> None
         peak = (x - sigma * mean) / alpha
         breaks = sorted({-4.5, -1.5, 1.0, 4.0, min(max(peak, -4.4), 3.9)})
         options = {"epsabs": 1e-13, "epsrel": 1e-12, "limit": 200}
-        return sum(quad(joint, a, b, **options)[0] for a, b in pairwise(breaks))
+        return sum(float(quad(joint, a, b, **options)[0]) for a, b in pairwise(breaks))
 
     x = torch.tensor([[-1.7], [0.2], [0.9]], dtype=torch.float64)
     for i, point in enumerate(x[:, 0].tolist()):
@@ -178,7 +185,9 @@ def test_density_integrates_to_one(scheduler: Scheduler, t: float) -> None:
     assert abs(total.item() - 1) < 1e-10
 
 
-def test_density_along_trajectories(scheduler: Scheduler, generator: torch.Generator, solve: Callable[..., Tensor]) -> None:
+def test_density_along_trajectories(
+    scheduler: Scheduler, generator: torch.Generator, solve: Callable[..., Tensor]
+) -> None:
     flow = ExactMixtureFlow(SPACE, scheduler)
     x_0 = torch.randn(20, 3, generator=generator, dtype=torch.float64)
 

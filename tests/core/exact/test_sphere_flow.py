@@ -1,16 +1,17 @@
 from __future__ import annotations
-from collections.abc import Callable
-from torch import Tensor
-from flowatlas.schedulers import Scheduler
+
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from flowatlas.errors import ConfigError, GeometryError, ShapeError
 from flowatlas.exact import ExactSphereFlow, VonMisesFisherMixture
 from flowatlas.manifolds import Sphere
-from flowatlas.schedulers import Cosine
+from flowatlas.schedulers import Cosine, Scheduler
 
 SPHERE = Sphere()
 MEANS = SPHERE.projx(
@@ -29,7 +30,7 @@ def uniform(n: int, generator: torch.Generator) -> Tensor:
     return SPHERE.random_uniform((n, 3), generator=generator, dtype=torch.float64)
 
 
-def area_rule(count: int=120) -> tuple[Tensor, Tensor]:
+def area_rule(count: int = 120) -> tuple[Tensor, Tensor]:
     """Points and weights that integrate over the sphere: Gauss-Legendre by trapezoid."""
     z, w = np.polynomial.legendre.leggauss(count)
     phi = 2 * np.pi * np.arange(2 * count) / (2 * count)
@@ -42,7 +43,8 @@ def area_rule(count: int=120) -> tuple[Tensor, Tensor]:
 def divergence(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Trace of the ambient Jacobian: fn is constant along rays, so it is the divergence."""
     jacobian = torch.func.vmap(torch.func.jacrev(lambda y: fn(y[None])[0]))(x)
-    return jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
+    trace: Tensor = jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return trace
 
 
 @pytest.mark.parametrize("concentration", [0.01, 1.0, 40.0])
@@ -124,7 +126,9 @@ def test_velocity_at_the_source_is_the_mean_of_the_logarithm(convex: Scheduler) 
 
 
 @pytest.mark.parametrize("t", [0.3, 0.7])
-def test_density_and_velocity_against_an_integral_over_the_target(convex: Scheduler, t: float, generator: torch.Generator) -> None:
+def test_density_and_velocity_against_an_integral_over_the_target(
+    convex: Scheduler, t: float, generator: torch.Generator
+) -> None:
     # The conditional density and velocity at a fixed x_1, summed over a grid of x_1. The density
     # has a kink where theta_0 = pi, which limits the grid to four digits.
     points, weights = area_rule(400)
@@ -148,7 +152,9 @@ def test_density_and_velocity_against_an_integral_over_the_target(convex: Schedu
 
 
 @pytest.mark.parametrize("t", [0.1, 0.45, 0.8, 0.97])
-def test_continuity_equation(convex: Scheduler, t: float, generator: torch.Generator, difference: Callable[..., Tensor]) -> None:
+def test_continuity_equation(
+    convex: Scheduler, t: float, generator: torch.Generator, difference: Callable[..., Tensor]
+) -> None:
     flow = ExactSphereFlow(TARGET, convex)
     x = torch.cat([uniform(30, generator), MEANS])
     basis = SPHERE.tangent_basis(x)
@@ -211,7 +217,9 @@ def test_rotating_everything_rotates_the_field(generator: torch.Generator) -> No
     )
 
 
-def test_density_along_trajectories(convex: Scheduler, generator: torch.Generator, solve: Callable[..., Tensor]) -> None:
+def test_density_along_trajectories(
+    convex: Scheduler, generator: torch.Generator, solve: Callable[..., Tensor]
+) -> None:
     flow = ExactSphereFlow(TARGET, convex)
     x_0 = uniform(20, generator)
 
@@ -227,7 +235,9 @@ def test_density_along_trajectories(convex: Scheduler, generator: torch.Generato
 
 
 @pytest.mark.parametrize(("concentration", "tolerance"), [(10.0, 1e-13), (1e3, 1e-12)])
-def test_stated_accuracy_of_the_quadrature(concentration: float, tolerance: float, generator: torch.Generator) -> None:
+def test_stated_accuracy_of_the_quadrature(
+    concentration: float, tolerance: float, generator: torch.Generator
+) -> None:
     target = VonMisesFisherMixture(torch.ones(3), MEANS, concentration)
     flow = ExactSphereFlow(target)
     fine = ExactSphereFlow(target, nodes=2 * flow.nodes)

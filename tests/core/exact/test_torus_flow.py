@@ -1,15 +1,16 @@
 from __future__ import annotations
-from collections.abc import Callable
-from torch import Tensor
-from flowatlas.schedulers import Scheduler
+
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from scipy.special import ndtr
+from torch import Tensor
+
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.exact import ExactTorusFlow, WrappedNormalMixture
-from flowatlas.schedulers import Cosine
-from scipy.special import ndtr
+from flowatlas.schedulers import Cosine, Scheduler
 
 PERIOD = 3.0
 MEANS = torch.tensor([[0.4, 2.8], [1.5, 1.0], [2.2, 0.1]], dtype=torch.float64)
@@ -23,7 +24,7 @@ def full(t: float, x: Tensor) -> Tensor:
     return torch.full((len(x),), t, dtype=torch.float64)
 
 
-def uniform(n: int, generator: torch.Generator, dim: int=2) -> Tensor:
+def uniform(n: int, generator: torch.Generator, dim: int = 2) -> Tensor:
     return PERIOD * torch.rand(n, dim, generator=generator, dtype=torch.float64)
 
 
@@ -31,14 +32,15 @@ def shortest(delta: Tensor) -> Tensor:
     return (delta + PERIOD / 2).remainder(PERIOD) - PERIOD / 2
 
 
-def grid(count: int=40) -> tuple[Tensor, float]:
+def grid(count: int = 40) -> tuple[Tensor, float]:
     axis = PERIOD * torch.arange(count, dtype=torch.float64) / count
     return torch.cartesian_prod(axis, axis), (PERIOD / count) ** 2
 
 
 def divergence(fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     jacobian = torch.func.vmap(torch.func.jacrev(lambda y: fn(y[None])[0]))(x)
-    return jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
+    trace: Tensor = jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return trace
 
 
 def test_target_density_is_the_fourier_series(generator: torch.Generator) -> None:
@@ -112,7 +114,9 @@ def test_ends(convex: Scheduler, generator: torch.Generator) -> None:
 
 
 @pytest.mark.parametrize("t", [0.0, *TIMES])
-def test_one_dimension_against_the_error_function(convex: Scheduler, t: float, generator: torch.Generator) -> None:
+def test_one_dimension_against_the_error_function(
+    convex: Scheduler, t: float, generator: torch.Generator
+) -> None:
     # p_t is the mean of p_1 over an interval around x, and the velocity a difference of its ends:
     # integrals of a Gaussian and of its first moment, in closed form.
     x = uniform(40, generator, 1)
@@ -135,7 +139,9 @@ def test_one_dimension_against_the_error_function(convex: Scheduler, t: float, g
 
 
 @pytest.mark.parametrize("t", TIMES)
-def test_continuity_equation(convex: Scheduler, t: float, generator: torch.Generator, difference: Callable[..., Tensor]) -> None:
+def test_continuity_equation(
+    convex: Scheduler, t: float, generator: torch.Generator, difference: Callable[..., Tensor]
+) -> None:
     flow = ExactTorusFlow(TARGET, convex)
     x = torch.cat([uniform(30, generator), MEANS])
 
@@ -186,7 +192,9 @@ def test_no_seam() -> None:
     torch.testing.assert_close(u[3:6], u[6:], rtol=1e-7, atol=1e-7)
 
 
-def test_density_along_trajectories(convex: Scheduler, generator: torch.Generator, solve: Callable[..., Tensor]) -> None:
+def test_density_along_trajectories(
+    convex: Scheduler, generator: torch.Generator, solve: Callable[..., Tensor]
+) -> None:
     flow = ExactTorusFlow(TARGET, convex)
     x_0 = uniform(20, generator)
 
@@ -201,7 +209,9 @@ def test_density_along_trajectories(convex: Scheduler, generator: torch.Generato
 
 
 @pytest.mark.parametrize(("std", "tolerance"), [(0.3, 1e-13), (0.1, 1e-12), (0.03, 1e-9)])
-def test_stated_accuracy_of_the_quadrature(std: float, tolerance: float, generator: torch.Generator) -> None:
+def test_stated_accuracy_of_the_quadrature(
+    std: float, tolerance: float, generator: torch.Generator
+) -> None:
     target = WrappedNormalMixture(torch.ones(3), MEANS, std)
     flow = ExactTorusFlow(target)
     fine = ExactTorusFlow(target, nodes=2 * flow.nodes)

@@ -1,12 +1,12 @@
 from __future__ import annotations
-from flowatlas.networks import Features
+
 import math
 
 import pytest
 import torch
 
 from flowatlas.errors import ConfigError, ShapeError
-from flowatlas.networks import Identity, MultiScale, Periodic
+from flowatlas.networks import Features, Identity, MultiScale, Periodic
 
 
 @pytest.mark.parametrize(

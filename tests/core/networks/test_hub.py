@@ -1,11 +1,11 @@
 from __future__ import annotations
-from typing import Any
-from typing import NoReturn
-from pathlib import Path
+
 import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 import torch
@@ -24,6 +24,8 @@ from flowatlas.networks import (
     Vector,
     from_pretrained,
 )
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def randomised(model: Network) -> Network:
@@ -202,7 +204,9 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         MLP.from_pretrained(tmp_path)
 
 
-def test_repositories_go_through_huggingface_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repositories_go_through_huggingface_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub = pytest.importorskip("huggingface_hub")
     full().save_pretrained(tmp_path)
     asked = []

@@ -1,13 +1,20 @@
 from __future__ import annotations
-from torch import Tensor
-from flowatlas.networks import Features
-from flowatlas.manifolds import Manifold
+
 import pytest
 import torch
+from torch import Tensor
 
 from flowatlas.errors import ConfigError, ShapeError
-from flowatlas.manifolds import SO3, Euclidean, FlatTorus, Sphere
-from flowatlas.networks import MLP, Classes, FourierTimeEmbedding, MultiScale, Periodic, Vector
+from flowatlas.manifolds import SO3, Euclidean, FlatTorus, Manifold, Sphere
+from flowatlas.networks import (
+    MLP,
+    Classes,
+    Features,
+    FourierTimeEmbedding,
+    MultiScale,
+    Periodic,
+    Vector,
+)
 
 
 def randomised(model: MLP) -> MLP:
@@ -19,10 +26,11 @@ def randomised(model: MLP) -> MLP:
     return model
 
 
-def points(manifold: Manifold | None, event: tuple[int, ...], batch: int=6) -> Tensor:
+def points(manifold: Manifold | None, event: tuple[int, ...], batch: int = 6) -> Tensor:
     x = torch.randn(batch, *event)
     if isinstance(manifold, SO3):
-        return torch.linalg.matrix_exp(x - x.mT)
+        rotations: Tensor = torch.linalg.matrix_exp(x - x.mT)
+        return rotations
     return x if manifold is None else manifold.projx(x)
 
 
@@ -40,7 +48,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("manifold", "event", "features", "tangent"), CASES)
-def test_velocity_is_a_tangent(manifold: Manifold | None, event: tuple[int, ...], features: Features | None, tangent: tuple[int, ...]) -> None:
+def test_velocity_is_a_tangent(
+    manifold: Manifold | None,
+    event: tuple[int, ...],
+    features: Features | None,
+    tangent: tuple[int, ...],
+) -> None:
     model = randomised(MLP(event, manifold=manifold, width=32, depth=2, features=features))
     x, t = points(manifold, event), torch.rand(6)
     v = model(x, t)
@@ -51,7 +64,12 @@ def test_velocity_is_a_tangent(manifold: Manifold | None, event: tuple[int, ...]
 
 
 @pytest.mark.parametrize(("manifold", "event", "features", "tangent"), CASES)
-def test_target_is_a_point(manifold: Manifold | None, event: tuple[int, ...], features: Features | None, tangent: tuple[int, ...]) -> None:
+def test_target_is_a_point(
+    manifold: Manifold | None,
+    event: tuple[int, ...],
+    features: Features | None,
+    tangent: tuple[int, ...],
+) -> None:
     model = MLP(event, manifold=manifold, width=32, depth=2, features=features, output="target")
     x = points(manifold, event)
     y = randomised(model)(x, torch.rand(6))
@@ -68,7 +86,7 @@ def test_starts_at_zero() -> None:
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_every_weight_has_a_say(depth: int) -> None:
-    condition = {"label": Classes(3), "size": Vector(2)}
+    condition: dict[str, Classes | Vector] = {"label": Classes(3), "size": Vector(2)}
     model = randomised(MLP((2,), width=16, depth=depth, condition=condition))
     given = {"label": torch.tensor([0, 1, 2, 3]), "size": torch.randn(4, 2)}
     given["size"][1] = torch.nan
@@ -92,7 +110,7 @@ def test_samples_do_not_see_each_other() -> None:
 
 
 def test_null_condition_is_what_no_condition_is() -> None:
-    kinds = {"label": Classes(3), "size": Vector(2)}
+    kinds: dict[str, Classes | Vector] = {"label": Classes(3), "size": Vector(2)}
     model = randomised(MLP((2,), width=16, depth=2, condition=kinds))
     x, t = torch.randn(4, 2), torch.rand(4)
     condition = {"label": torch.tensor([0, 1, 2, 0]), "size": torch.randn(4, 2)}
@@ -126,7 +144,7 @@ def test_absent_points_have_no_effect() -> None:
     torch.testing.assert_close(out, model(x, t, mask=mask))
     assert (out[:, 2:] == 0).all()
     out.square().sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
 
 
 @pytest.mark.parametrize("output", ["velocity", "target"])
@@ -137,7 +155,7 @@ def test_gradients_are_finite_beside_nan_padding(output: str) -> None:
     mask = torch.tensor([True, True, True, False]).expand(6, 4)
     out = model(x, torch.rand(6), mask=mask)
     torch.where(mask[..., None], out, 0.0).square().sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
 
 
 def test_sees_which_points_are_given() -> None:
@@ -157,7 +175,7 @@ def test_forward_derivatives_and_vmap(manifold: Manifold | None) -> None:
     model = model.double()
     x = points(manifold, (3,)).double()
     u, t = torch.randn_like(x), torch.rand(6, dtype=torch.float64)
-    _, derivative = torch.func.jvp(lambda y: model(y, t), (x,), (u,))
+    derivative = torch.func.jvp(lambda y: model(y, t), (x,), (u,))[1]
     step = 1e-6
     numeric = (model(x + step * u, t) - model(x - step * u, t)) / (2 * step)
     torch.testing.assert_close(derivative, numeric, atol=1e-6, rtol=1e-5)
@@ -216,7 +234,7 @@ def test_wrong_settings_are_named() -> None:
     with pytest.raises(ShapeError, match="event_shape"):
         MLP((4, 4), manifold=SO3())
     with pytest.raises(ConfigError, match="label"):
-        MLP((3,), condition={"label": 3})
+        MLP((3,), condition={"label": 3})  # type: ignore[dict-item]
 
 
 def test_other_time_embeddings() -> None:

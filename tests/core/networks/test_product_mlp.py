@@ -1,8 +1,10 @@
 from __future__ import annotations
+
 from typing import Any
-from torch import Tensor
+
 import pytest
 import torch
+from torch import Tensor
 
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.manifolds import SO3, Sphere
@@ -31,7 +33,7 @@ def build(**changes: Any) -> ProductMLP:
     return randomised(ProductMLP(shapes, **{**settings, **changes}))
 
 
-def state(batch: int=3) -> dict[str, Tensor]:
+def state(batch: int = 3) -> dict[str, Tensor]:
     a = torch.randn(batch, 4, 3, 3)
     return {
         "rotation": torch.linalg.matrix_exp(a - a.mT),
@@ -71,7 +73,7 @@ def test_one_mask_is_for_all_components() -> None:
     for name in a:
         torch.testing.assert_close(a[name][:, :3], b[name][:, :3])
     sum(v[:, :3].square().sum() for v in b.values()).backward()
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
 
 
 def test_fixed_marks_and_conditions() -> None:

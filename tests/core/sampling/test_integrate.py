@@ -285,7 +285,7 @@ def test_precision(
     gaussian: ExactGaussianFlow,
     generator: torch.Generator,
 ) -> None:
-    """States and times are float32 at least: bfloat16 knows 256 times between 0.5 and 1."""
+    """States and times are float32 at least: bfloat16 knows 128 times between 0.5 and 1."""
     x = torch.randn(16, 2, generator=generator, dtype=D).to(given)
     times: set[float] = set()
 

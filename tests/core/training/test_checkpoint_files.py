@@ -1,11 +1,11 @@
 from __future__ import annotations
-from typing import Any
-from typing import NoReturn
-from pathlib import Path
+
 import errno
 import math
 import os
 import pickle
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -150,7 +150,9 @@ def test_weights_alone_are_no_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("when", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+def test_a_full_disk_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
     path = tmp_path / "c.safetensors"
     save_checkpoint({"step": 1}, path)
 

@@ -1,4 +1,5 @@
 from __future__ import annotations
+
 import pytest
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ def series(model: nn.Linear, ema: EMA, values: list[float]) -> list[float]:
     return averages
 
 
-def one_weight(value: float=0.0) -> nn.Linear:
+def one_weight(value: float = 0.0) -> nn.Linear:
     model = nn.Linear(1, 1, bias=False).double()
     nn.init.constant_(model.weight, value)
     return model
@@ -60,21 +61,23 @@ def test_buffers_are_copied_and_integers_survive() -> None:
     ema.start(model)
     model(torch.randn(8, 2) + 3)
     ema.update(model)
+    assert model.running_mean is not None
     assert torch.equal(ema.weights["running_mean"], model.running_mean)
     assert ema.weights["num_batches_tracked"].item() == 1
 
 
 def test_tied_weights_stay_tied() -> None:
-    model = nn.ModuleList([nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)])
-    model[1].weight = model[0].weight
+    first, second = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+    second.weight = first.weight
+    model = nn.ModuleList([first, second])
     ema = EMA(0.5, warmup=False)
     ema.start(model)
-    before = model[0].weight.detach().clone()
+    before = first.weight.detach().clone()
     with torch.no_grad():
-        model[0].weight.add_(1.0)
+        first.weight.add_(1.0)
     ema.update(model)
     ema.copy_to(model)
-    torch.testing.assert_close(model[1].weight, before + 0.5)
+    torch.testing.assert_close(second.weight, before + 0.5)
 
 
 def test_half_precision_is_averaged_in_float32() -> None:

@@ -1,22 +1,21 @@
 from __future__ import annotations
-from typing import Any
-from collections.abc import Iterator
-from torch import Tensor
-from flowatlas.training import FitResult
-from torch.utils.data import DataLoader
+
 import importlib.util
 import math
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from flowatlas.errors import CapabilityError, ConfigError, DataError, GeometryError
 from flowatlas.manifolds import Sphere
@@ -26,6 +25,7 @@ from flowatlas.paths import AffinePath, GeodesicPath
 from flowatlas.training import (
     EMA,
     DivergenceError,
+    FitResult,
     FlowModule,
     OptimizerSettings,
     TensorData,
@@ -37,26 +37,34 @@ from flowatlas.training import (
 
 SCRIPT = Path(__file__).with_name("training_run.py")
 _spec = importlib.util.spec_from_file_location("training_run", SCRIPT)
+assert _spec is not None and _spec.loader is not None
 training_run = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(training_run)
 
 
-def gaussian(n: int=400, seed: int=0) -> Tensor:
+def gaussian(n: int = 400, seed: int = 0) -> Tensor:
     return torch.randn(n, 2, generator=torch.Generator().manual_seed(seed)) * 0.5 + 1
 
 
-def small(seed: int=0, **settings: Any) -> FlowModule:
+def small(seed: int = 0, **settings: Any) -> FlowModule:
     torch.manual_seed(seed)
     return FlowModule(MLP((2,), width=32, depth=2), FlowMatching(AffinePath()), **settings)
 
 
-def quick(module: FlowModule, data: pl.LightningDataModule, directory: Path, **settings: Any) -> FitResult:
+def quick(
+    module: FlowModule, data: pl.LightningDataModule, directory: Path, **settings: Any
+) -> FitResult:
     settings = {"steps": 20, "progress": False, "accelerator": "cpu", **settings}
     return fit(module, data, output_dir=directory, **settings)
 
 
 def weights(module: nn.Module) -> Tensor:
     return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def bias_of_outputs(module: pl.LightningModule) -> Tensor:
+    assert isinstance(module, FlowModule) and isinstance(module.model, MLP)
+    return module.model.trunk.outputs.bias
 
 
 def in_a_process(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
@@ -106,11 +114,20 @@ class Interrupt(pl.Callback):
     def __init__(self, step: int, validating: bool) -> None:
         self.step, self.validating = step, validating
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         if trainer.global_step == self.step and not self.validating:
             raise RuntimeError("interrupted")
 
-    def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_validation_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         if trainer.global_step == self.step and self.validating:
             raise RuntimeError("interrupted")
 
@@ -124,8 +141,9 @@ class Forgetful(nn.Module):
             nn.Linear(3, 16), nn.BatchNorm1d(16), nn.SiLU(), nn.Dropout(0.3), nn.Linear(16, 2)
         )
 
-    def forward(self, x: Tensor, t: Tensor, condition: Any=None) -> Tensor:
-        return self.layers(torch.cat([x, t[:, None]], 1))
+    def forward(self, x: Tensor, t: Tensor, condition: Any = None) -> Tensor:
+        out: Tensor = self.layers(torch.cat([x, t[:, None]], 1))
+        return out
 
 
 @pytest.mark.parametrize(
@@ -175,9 +193,9 @@ def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
     assert len(early) == 5 * len(list(training_run.build()[0].parameters()))
     for name in early:
         torch.testing.assert_close(two[name], one[name], atol=1e-6, rtol=1e-5)
-    one, two = (read_log(tmp_path / name / "losses.jsonl") for name in ("one", "two"))
-    assert [line["step"] for line in one] == [line["step"] for line in two]
-    for a, b in zip(one, two, strict=True):
+    first, second = (read_log(tmp_path / name / "losses.jsonl") for name in ("one", "two"))
+    assert [line["step"] for line in first] == [line["step"] for line in second]
+    for a, b in zip(first, second, strict=True):
         key = "val_loss" if "val_loss" in a else "loss"
         assert b[key] == pytest.approx(a[key], abs=1e-4)
 
@@ -244,7 +262,9 @@ def test_validation_uses_the_average(tmp_path: Path) -> None:
     # An average that has hardly moved.
     slow = small(optimizer=fast, ema=EMA(0.99999, warmup=False))
     assert quick(slow, data, tmp_path / "b", steps=60).val_loss == pytest.approx(start, abs=0.05)
-    assert quick(small(optimizer=fast), data, tmp_path / "c", steps=60).val_loss < start - 0.3
+    end = quick(small(optimizer=fast), data, tmp_path / "c", steps=60).val_loss
+    assert start is not None and end is not None
+    assert end < start - 0.3
 
 
 def test_ema_or_raw_is_chosen_at_load(tmp_path: Path) -> None:
@@ -256,6 +276,7 @@ def test_ema_or_raw_is_chosen_at_load(tmp_path: Path) -> None:
     given = MLP((2,), width=32, depth=2)
     assert load_network(result.checkpoint, given) is given
     assert torch.equal(weights(given), weights(ema))
+    assert module.ema is not None
     with module.ema.applied(module.model):
         assert torch.equal(weights(module.model), weights(ema))
     with pytest.raises(DataError, match="shapes"):
@@ -283,10 +304,17 @@ def test_best_weights_are_those_of_the_lowest_validation_loss(tmp_path: Path) ->
     data = TensorData(gaussian(), gaussian(100, 1), batch_size=64)
 
     class Ruin(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        def on_train_batch_end(
+            self,
+            trainer: pl.Trainer,
+            pl_module: pl.LightningModule,
+            outputs: Any,
+            batch: Any,
+            batch_idx: int,
+        ) -> None:
             if trainer.global_step == 35:
                 with torch.no_grad():
-                    pl_module.model.trunk.outputs.bias.add_(3.0)
+                    bias_of_outputs(pl_module).add_(3.0)
 
     result = quick(
         module,
@@ -299,12 +327,15 @@ def test_best_weights_are_those_of_the_lowest_validation_loss(tmp_path: Path) ->
     )
     losses = [line["val_loss"] for line in read_log(result.log) if "val_loss" in line]
     assert result.best_val_loss == min(losses) == losses[2]
+    assert result.best is not None
     assert load_checkpoint(result.best)["global_step"] == 30
     last, best = (result.network(weights="raw", best=b) for b in (False, True))
     assert (weights(last) - weights(best)).abs().max() > 1
     # A resumed run remembers which was best.
     again = quick(module, data, tmp_path, steps=45, resume=True, keep_best=True)
+    assert again.val_loss is not None and result.best_val_loss is not None
     assert again.val_loss > result.best_val_loss
+    assert again.best is not None
     assert load_checkpoint(again.best)["global_step"] == 30
     with pytest.raises(ConfigError, match="keep_best"):
         quick(small(), TensorData(gaussian()), tmp_path / "n").network(weights="raw", best=True)
@@ -363,10 +394,12 @@ def test_the_seed_decides(tmp_path: Path) -> None:
 
 def test_a_loss_of_nan_ends_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     class Poison(pl.Callback):
-        def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        def on_train_batch_start(
+            self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        ) -> None:
             if trainer.global_step == 25:
                 with torch.no_grad():
-                    pl_module.model.trunk.outputs.bias.fill_(torch.nan)
+                    bias_of_outputs(pl_module).fill_(torch.nan)
 
     with pytest.raises(DivergenceError, match=r"nan at step 26.*learning rate"):
         quick(
@@ -389,7 +422,9 @@ def test_data_off_the_manifold_are_named(tmp_path: Path) -> None:
         quick(module, TensorData(x, 1.1 * x), tmp_path)
 
 
-def test_compiling_leaves_names_and_results_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_leaves_names_and_results_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The eager backend traces as inductor does, and needs no C compiler.
     original = nn.Module.compile
     called = []
@@ -411,6 +446,17 @@ def test_compiling_leaves_names_and_results_as_they_are(tmp_path: Path, monkeypa
     assert compiled.model._compiled_call_impl is None
 
 
+class Batches(Dataset[Any]):
+    def __init__(self, batches: list[Any]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.batches[index]
+
+
 def test_batches_are_checked(tmp_path: Path) -> None:
     class Other(pl.LightningDataModule):
         def __init__(self, batch: Any) -> None:
@@ -418,7 +464,7 @@ def test_batches_are_checked(tmp_path: Path) -> None:
             self.batch = batch
 
         def train_dataloader(self) -> DataLoader[Any]:
-            return torch.utils.data.DataLoader([self.batch] * 4, batch_size=None)
+            return DataLoader(Batches([self.batch] * 4), batch_size=None)
 
     x = gaussian(8)
     settings = {"steps": 2, "val_every": 2, "trainer": {"limit_val_batches": 0}}
@@ -468,7 +514,9 @@ def test_works_in_a_trainer_of_ones_own(tmp_path: Path) -> None:
         )
 
 
-def test_the_progress_line_goes_to_standard_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_progress_line_goes_to_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     quick(small(), TensorData(gaussian(), gaussian(50, 1)), tmp_path, progress=True)
     out, err = capsys.readouterr()
     assert out == ""

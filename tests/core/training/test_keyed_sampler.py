@@ -1,9 +1,10 @@
 from __future__ import annotations
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from flowatlas.errors import ConfigError
 from flowatlas.training import KeyedBatchSampler
@@ -29,7 +30,9 @@ def test_every_epoch_has_every_sample_once(size: int, batch: int, seed: int) -> 
     world=st.integers(1, 5),
     start=st.integers(0, 30),
 )
-def test_a_batch_is_a_function_of_its_step_and_ranks_interleave(size: int, share: int, world: int, start: int) -> None:
+def test_a_batch_is_a_function_of_its_step_and_ranks_interleave(
+    size: int, share: int, world: int, start: int
+) -> None:
     batch = share * world
     whole = list(KeyedBatchSampler(size, batch, 3, steps=start + 3))
     resumed = KeyedBatchSampler(size, batch, 3, start_step=start, steps=start + 3)
@@ -49,7 +52,8 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 
 
 def test_it_is_without_end_and_without_length() -> None:
-    loader = DataLoader(torch.arange(10), batch_sampler=KeyedBatchSampler(10, 4, 0))
+    data = TensorDataset(torch.arange(10))
+    loader = DataLoader(data, batch_sampler=KeyedBatchSampler(10, 4, 0))
     with pytest.raises(TypeError):
         len(loader)
     assert len([batch for batch, _ in zip(loader, range(50), strict=False)]) == 50

@@ -1,6 +1,7 @@
 from __future__ import annotations
-from typing import Any
+
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch

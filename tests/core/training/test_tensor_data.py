@@ -1,6 +1,8 @@
 from __future__ import annotations
-from typing import Any
+
 from collections.abc import Iterable
+from typing import Any
+
 import pytest
 import torch
 

@@ -1,23 +1,24 @@
 """A small run in a process of its own, for tests that kill it, starve it or double it."""
 
 from __future__ import annotations
-from typing import Any
-from collections.abc import Sequence
-from flowatlas.training import FitResult
+
 import argparse
 import os
 import resource
 import signal
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch import Tensor
 
 from flowatlas.networks import MLP, Classes
 from flowatlas.networks._files import write_tensors
 from flowatlas.objectives import FlowMatching
 from flowatlas.paths import AffinePath
-from flowatlas.training import EMA, FlowModule, OptimizerSettings, TensorData, fit
+from flowatlas.training import EMA, FitResult, FlowModule, OptimizerSettings, TensorData, fit
 
 
 def build() -> tuple[FlowModule, TensorData]:
@@ -46,7 +47,9 @@ class KillAt(pl.Callback):
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
         if trainer.global_step == self.step:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -56,10 +59,14 @@ class Gradients(pl.Callback):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.kept = {}
+        self.kept: dict[str, Tensor] = {}
 
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        assert isinstance(pl_module, FlowModule)
         for name, parameter in pl_module.model.named_parameters():
+            assert parameter.grad is not None
             self.kept[f"{trainer.global_step}.{name}"] = parameter.grad.clone()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -67,7 +74,14 @@ class Gradients(pl.Callback):
             write_tensors(self.path, self.kept)
 
 
-def run(directory: str | Path, *, steps: int=120, devices: int=1, callbacks: Sequence[pl.Callback]=(), **settings: Any) -> FitResult:
+def run(
+    directory: str | Path,
+    *,
+    steps: int = 120,
+    devices: int = 1,
+    callbacks: Sequence[pl.Callback] = (),
+    **settings: Any,
+) -> FitResult:
     module, data = build()
     return fit(
         module,
@@ -95,7 +109,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=120)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    callbacks = []
+    callbacks: list[pl.Callback] = []
     if arguments.kill_at is not None:
         callbacks.append(KillAt(arguments.kill_at))
     if arguments.gradients:

@@ -21,7 +21,15 @@ from typing import TypeVar
 
 from flowatlas.errors import ConfigError, FlowAtlasError
 
-__all__ = ["PluginError", "by_distribution", "close_matches", "distribution", "load", "names"]
+__all__ = [
+    "PluginError",
+    "by_distribution",
+    "close_matches",
+    "distribution",
+    "load",
+    "name_of",
+    "names",
+]
 
 T = TypeVar("T")
 
@@ -76,6 +84,20 @@ def load(group: str, name: str, kind: type[T]) -> T:
             f"{type(value).__name__}; group {group!r} holds {kind.__name__} objects."
         )
     return value
+
+
+def name_of(group: str, value: object) -> str | None:
+    """The name that stands for `value` itself in `group`; None if there is none.
+
+    Plugins that `load` refuses are passed over: they are not what `value` came from.
+    """
+    for name in names(group):
+        try:
+            if load(group, name, object) is value:
+                return name
+        except PluginError:
+            continue
+    return None
 
 
 def distribution(point: EntryPoint) -> str:

@@ -53,10 +53,12 @@ class Scheduler(ABC):
             diverges at the data, as in variance-preserving schedules.
         convex: whether sigma = 1 - alpha. Geodesic and mixture paths need that: their kappa_t is
             alpha_t.
+        straight: whether alpha = t, so that d_alpha is one.
     """
 
     t_max: float = 1.0
     convex: bool = False
+    straight: bool = False
 
     @abstractmethod
     def __call__(self, t: Tensor) -> Coefficients:
@@ -91,6 +93,7 @@ class CondOT(Scheduler):
     """
 
     convex = True
+    straight = True
 
     def __call__(self, t: Tensor) -> Coefficients:
         one = torch.ones_like(t)

@@ -11,6 +11,7 @@ from flowatlas.errors import ShapeError
 
 __all__ = ["State", "batch_size", "broadcast_time", "leading", "map_state", "time_dtype"]
 
+#: What a flow moves: a tensor `(batch, *event)`, or a flat mapping from names to such tensors.
 State = Tensor | Mapping[str, Tensor]
 
 

@@ -118,7 +118,7 @@ def gaussian_fit(train: Tensor, x: Tensor) -> float:
     """NLL of `x` under the Gaussian with the mean and covariance of `train`, points `(n, d)`."""
     train, x = train.double(), x.double()
     law = torch.distributions.MultivariateNormal(train.mean(0), train.T.cov())
-    return -float(law.log_prob(x).mean())  # type: ignore[no-untyped-call]
+    return -float(law.log_prob(x).mean())
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,7 @@ def fixed_step_solver(name: str, steps: int) -> Solver:
     return _SOLVERS[name](steps=steps)
 
 
+#: The methods that have names; `method_names` says which of them work on a manifold.
 METHODS = {
     method.name: method
     for method in (

@@ -77,7 +77,8 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "gpu": _EARTH_GPU,
     },
     "earth/volcano": {
-        "cpu": replace(_EARTH, weight_decay=0.01),
+        # Clusters of copies are much narrower than anywhere else.
+        "cpu": replace(_EARTH, weight_decay=0.01, scales=(*_EARTH_SCALES, 0.01, 0.003)),
         "gpu": replace(_EARTH_GPU, depth=12, lr=2e-4, weight_decay=0.01),
     },
     "earth/earthquake": {

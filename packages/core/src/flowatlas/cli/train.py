@@ -115,6 +115,11 @@ def run(options: Any) -> int:
         },
     ).save(directory)
     print(f"trained {trained.steps} steps in {trained.seconds:.1f} s on {len(train)} points")
+    if trained.steps < preset.steps and preset.max_seconds is not None:
+        print(
+            f"stopped by max_seconds={preset.max_seconds:g} before step {preset.steps}; for all "
+            "steps: --set max_seconds=none"
+        )
     print(f"flow: {directory}")
     print(f"next: flowatlas sample {directory} --count 1000 --output samples.npy")
     return 0
@@ -135,12 +140,12 @@ def _points(options: Any) -> tuple[Tensor, str]:
         return x, name
     x = load(options.data, data_root=options.data_root)
     manifold = dataset(options.data).manifold()
-    for name in plugins.names(plugins.MANIFOLDS):
-        if type(named_manifold(name)) is type(manifold):
-            if options.manifold not in (None, name):
-                raise ConfigError(
-                    f"manifold: {options.data} lies on {name!r}, got {options.manifold!r}. Leave "
-                    "the option out."
-                )
-            return x, name
-    raise ConfigError(f"data: {options.data} lies on {manifold!r}, which has no name to save.")
+    declared = plugins.name_of(plugins.MANIFOLDS, type(manifold))
+    if declared is None:
+        raise ConfigError(f"data: {options.data} lies on {manifold!r}, which has no name to save.")
+    if options.manifold not in (None, declared):
+        raise ConfigError(
+            f"manifold: {options.data} lies on {declared!r}, got {options.manifold!r}. Leave the "
+            "option out."
+        )
+    return x, declared

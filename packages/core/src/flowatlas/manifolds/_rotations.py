@@ -31,7 +31,8 @@ def hat(w: Tensor) -> Tensor:
     x, y, z = w.unbind(-1)
     zero = torch.zeros_like(x)
     rows = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
-    return rows.unflatten(-1, (3, 3))
+    matrix: Tensor = rows.unflatten(-1, (3, 3))
+    return matrix
 
 
 def exp(w: Tensor) -> Tensor:
@@ -72,8 +73,9 @@ def inverse_right_jacobian(w: Tensor, v: Tensor) -> Tensor:
     c = _by_square(
         square, lambda z: (1 - z.sqrt() / 2 / torch.tan(z.sqrt() / 2)) / z, _INVERSE_JACOBIAN
     )
-    cross = torch.linalg.cross(w, v)
-    return v + cross / 2 + c * torch.linalg.cross(w, cross)
+    cross: Tensor = torch.linalg.cross(w, v)
+    twice: Tensor = torch.linalg.cross(w, cross)
+    return v + cross / 2 + c * twice
 
 
 def rotation_to_quaternion(rotation: Tensor) -> Tensor:
@@ -108,7 +110,8 @@ def quaternion_to_rotation(q: Tensor) -> Tensor:
         2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
     ]  # fmt: skip
-    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+    matrix: Tensor = torch.stack(rows, -1).unflatten(-1, (3, 3))
+    return matrix
 
 
 def nearest_rotation(x: Tensor, iterations: int = 8) -> Tensor:
@@ -144,7 +147,8 @@ def _cofactors(x: Tensor) -> Tensor:
 
 def _determinant(x: Tensor) -> Tensor:
     a, b, c = x.unbind(-1)
-    return (a * torch.linalg.cross(b, c)).sum(-1)
+    normal: Tensor = torch.linalg.cross(b, c)
+    return (a * normal).sum(-1)
 
 
 def _orthonormal_columns(x: Tensor) -> Tensor:
@@ -162,7 +166,8 @@ def _unit(x: Tensor, otherwise: Tensor) -> Tensor:
     """`x` normalised, or `otherwise` where it is too short to have a direction."""
     short = (x * x).sum(-1, keepdim=True) < 1e-20
     safe = torch.where(short, otherwise, x)
-    return safe / torch.linalg.vector_norm(safe, dim=-1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(safe, dim=-1, keepdim=True)
+    return safe / length
 
 
 def _by_square(

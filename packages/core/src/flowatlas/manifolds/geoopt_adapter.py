@@ -67,20 +67,24 @@ class GeooptManifold(Manifold):
             self.tolerance = tolerance
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
-        return self.manifold.expmap(x, u)
+        y: Tensor = self.manifold.expmap(x, u)
+        return y
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.manifold.logmap(x, y)
+        u: Tensor = self.manifold.logmap(x, y)
+        return u
 
     def projx(self, x: Tensor) -> Tensor:
-        return self.manifold.projx(x)
+        point: Tensor = self.manifold.projx(x)
+        return point
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
-        return self.manifold.proju(x, u)
+        tangent: Tensor = self.manifold.proju(x, u)
+        return tangent
 
     def inner(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
         # With keepdim=False some of geoopt's manifolds broadcast their metric against the batch.
-        value = self.manifold.inner(x, u, v, keepdim=True)
+        value: Tensor = self.manifold.inner(x, u, v, keepdim=True)
         return value.flatten(value.ndim - self.point_ndim).squeeze(-1)
 
     def log_volume(self, x: Tensor) -> Tensor:
@@ -105,7 +109,8 @@ class GeooptManifold(Manifold):
         weights = (
             vectors[..., ambient - dimension :] / values[..., None, ambient - dimension :].sqrt()
         )
-        return (weights.mT @ rows.flatten(len(lead) + 1)).unflatten(-1, shape)
+        basis: Tensor = (weights.mT @ rows.flatten(len(lead) + 1)).unflatten(-1, shape)
+        return basis
 
     def noise_shape(self, x: Tensor) -> tuple[int, ...]:
         lead = x.shape[: x.ndim - self.point_ndim]
@@ -113,7 +118,8 @@ class GeooptManifold(Manifold):
 
     def tangent_from_noise(self, x: Tensor, noise: Tensor) -> Tensor:
         basis = self.tangent_basis(x).flatten(noise.ndim)
-        return (noise.unsqueeze(-2) @ basis).squeeze(-2).unflatten(-1, self.point_shape_of(x))
+        u: Tensor = (noise.unsqueeze(-2) @ basis).squeeze(-2).unflatten(-1, self.point_shape_of(x))
+        return u
 
     def __repr__(self) -> str:
         return f"GeooptManifold({type(self.manifold).__name__})"

@@ -66,7 +66,8 @@ class ProductManifold:
             square = manifold.squared_dist(x[name], y[name])
             square = square.flatten(1).sum(1) if square.ndim > 1 else square
             total = total + self.weights[name] * square
-        return total
+        distance: Tensor = total
+        return distance
 
     def pairwise_squared_dist(self, x: Any, y: Any) -> Tensor:
         """Weighted squared distances between every two samples, `(n, m)`."""
@@ -74,7 +75,8 @@ class ProductManifold:
         for name, manifold in self._of(x, y=y):
             part = manifold.pairwise_squared_dist(x[name], y[name])
             total = total + self.weights[name] * part
-        return total
+        distance: Tensor = total
+        return distance
 
     def check_point(self, x: Any, name: str = "x") -> None:
         """Raise unless `x` has exactly the factors' names, and points of each."""

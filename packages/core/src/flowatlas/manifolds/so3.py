@@ -102,7 +102,7 @@ class SO3(Manifold):
 
     def exp_preimages(self, x: Tensor, y: Tensor, images: int) -> Tensor:
         u = self.logmap(x, y)
-        angle = torch.linalg.vector_norm(u, dim=-1, keepdim=True)
+        angle: Tensor = torch.linalg.vector_norm(u, dim=-1, keepdim=True)
         unit = u / angle.clamp(min=torch.finfo(u.dtype).tiny)
         turns = torch.arange(-images, images + 1, dtype=u.dtype, device=u.device)
         return (angle + 2 * math.pi * turns.view(-1, *(1,) * angle.ndim)) * unit

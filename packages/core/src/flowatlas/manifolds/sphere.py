@@ -19,13 +19,17 @@ __all__ = ["Sphere"]
 class Sphere(Manifold):
     r"""Unit vectors of $\mathbb{R}^d$, with the metric of the ambient space.
 
-    With $\theta = \operatorname{atan2}(|y - \langle x, y\rangle x|, \langle x, y\rangle)$:
+    With the chord $d = y - x$ and the sum $m = x + y$, which is orthogonal to it, half the angle
+    between x and y is $\theta / 2 = \operatorname{atan2}(|d|, |m|)$, and
 
     $$\exp_x(u) = \cos|u|\, x + \frac{\sin|u|}{|u|} u, \qquad
-      \log_x(y) = \frac{\theta}{\sin\theta} (y - \langle x, y\rangle x).$$
+      \log_x(y) = \frac\theta 2 \Big(|m| \frac{d}{|d|} + |d| \frac{m}{|m|}\Big).$$
 
     The angle never goes through `acos`, which loses half the digits near 0 and pi. At the antipode,
     where every direction is shortest, `logmap` chooses one, so that antipodal pairs do move.
+
+    Reference: for the angle, How Futile are Mindless Assessments of Roundoff in Floating-Point
+    Computation?, Kahan, 2006, section 12.
 
     Points and tangents are `(..., d)`; angles are in radians.
     """
@@ -42,7 +46,8 @@ class Sphere(Manifold):
             )
 
     def projx(self, x: Tensor) -> Tensor:
-        return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return x / length
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         return torch.addcmul(u, x, _dot(x, u), value=-1)
@@ -58,7 +63,8 @@ class Sphere(Manifold):
         return self._polar(x, y)[0]
 
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
-        return self._polar(x, y)[1].squeeze(-1)
+        norm = torch.linalg.vector_norm
+        return 2 * torch.atan2(norm(y - x, dim=-1), norm(x + y, dim=-1))
 
     def pairwise_squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
         # The chord 2 sin(angle / 2) keeps the digits that the cosine loses for close pairs.
@@ -68,12 +74,13 @@ class Sphere(Manifold):
         return (2 * torch.asin((chord / 2).clamp(max=1.0))).square().sum(0)
 
     def geodesic(self, x_0: Tensor, x_1: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        u, angle = self._polar(x_0, x_1)
-        s = s.unsqueeze(-1)
-        phase = s * angle
-        cos = torch.cos(phase)
-        x_s = torch.addcmul(cos * x_0, s * torch.sinc(phase / math.pi), u)
-        return x_s, torch.addcmul(cos * u, angle * torch.sin(phase), x_0, value=-1)
+        across, ahead, chord, length = self._frame(x_0, x_1)
+        half = torch.atan2(chord, length)
+        angle = 2 * half
+        phase = s.unsqueeze(-1) * angle - half
+        cos, sin = torch.cos(phase), torch.sin(phase)
+        x_s = torch.addcmul(cos * across, sin, ahead)
+        return x_s, torch.addcmul(angle * cos * ahead, angle * sin, across, value=-1)
 
     def random_uniform(
         self,
@@ -132,23 +139,29 @@ class Sphere(Manifold):
 
     def _polar(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """`logmap` and its length `(..., 1)`."""
-        cosine = _dot(x, y)
-        # y - x is exact for close points, and the second projection removes what rounding has
-        # left along x, which is all there is near the antipode.
-        orthogonal = self.proju(x, self.proju(x, y - x))
-        sine = torch.linalg.vector_norm(orthogonal, dim=-1, keepdim=True)
-        antipodal = (cosine < 0) & (sine < 4 * torch.finfo(x.dtype).eps)
-        angle = torch.atan2(torch.where(antipodal, 0.0, sine), cosine)
-        tiny = sine < 1e-30
-        ratio = torch.where(tiny, 1.0, angle / torch.where(tiny, 1.0, sine))
-        u = ratio * orthogonal
-        return torch.where(antipodal, math.pi * self._any_tangent(x), u), angle
+        across, ahead, chord, length = self._frame(x, y)
+        half = torch.atan2(chord, length)
+        return half * torch.addcmul(length * ahead, chord, across), 2 * half
 
-    def _any_tangent(self, x: Tensor) -> Tensor:
-        """A unit tangent: the coordinate axis least aligned with `x`, projected."""
-        axis = torch.zeros_like(x).scatter(-1, x.detach().abs().argmin(-1, keepdim=True), 1.0)
-        u = self.proju(x, axis)
-        return u / torch.linalg.vector_norm(u, dim=-1, keepdim=True)
+    def _frame(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Unit vectors m / |m| to the middle of x and y and d / |d| along their chord; |d|, |m|.
+
+        |d| is never zero, so that all that is divided by it is right at x = y, derivatives too: d is
+        zero there, and wherever d / |d| goes, it is multiplied by the angle.
+        """
+        chord = y - x
+        # At the antipode d = -2 x and m = 0. A third of a rounding error gives m a direction: that
+        # of the first axis, or where x is close to it, of the second.
+        first = chord[..., :1]
+        axis = (first.abs() > 1.0).long()
+        nudge = torch.full_like(first, torch.finfo(x.dtype).eps / 3)
+        middle = (x + y).scatter_add(-1, axis, nudge)
+        # What d and m have in common comes from the lengths of x and y, which are one but for
+        # rounding. It matters where m is short; there, |d| is 2.
+        middle = torch.addcmul(middle, _dot(chord, middle), chord, value=-0.25)
+        length = torch.linalg.vector_norm(middle, dim=-1, keepdim=True)
+        size = torch.linalg.vector_norm(chord, dim=-1, keepdim=True) + 1e-18
+        return middle / length, chord / size, size, length
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:

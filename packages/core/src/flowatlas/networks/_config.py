@@ -38,6 +38,7 @@ def encode(value: Any, name: str) -> Any:
     """`value` fit for JSON: plain values as they are, objects as `{"name": ..., "args": ...}`.
 
     Objects are described by the attributes that bear the names of their constructor's arguments.
+    Manifolds of other packages have the name of their entry point, which is what loading finds.
     Where that cannot be done, "args" is null, and the object has to be given again at load.
 
     Raises:
@@ -53,12 +54,25 @@ def encode(value: Any, name: str) -> Any:
             raise ConfigError(f"{name}: got keys {list(value)}; a saved mapping needs other names.")
         return {key: encode(item, f"{name}[{key!r}]") for key, item in value.items()}
     if isinstance(value, _DESCRIBED):
-        return {"name": type(value).__name__, "args": _arguments(value)}
+        return _description(value)
     raise ConfigError(
         f"{name}: a {type(value).__name__} cannot be written to config.json. Arguments of a "
         "network that is to be saved are plain values, manifolds, features, time embeddings and "
         "conditions."
     )
+
+
+def _description(value: Any) -> dict[str, Any]:
+    kind = type(value)
+    name = kind.__name__
+    allowed = _allowed()
+    if allowed.get(name) is kind:
+        return {"name": name, "args": _arguments(value)}
+    declared = plugins.name_of(plugins.MANIFOLDS, kind) if isinstance(value, Manifold) else None
+    if declared is not None and declared not in allowed:
+        return {"name": declared, "args": _arguments(value)}
+    # A namesake of one of ours must not be loaded as ours.
+    return {"name": name, "args": None if name in allowed else _arguments(value)}
 
 
 def _arguments(value: Any) -> dict[str, Any] | None:
@@ -102,13 +116,17 @@ def decode(value: Any, where: str) -> Any:
         ) from error
 
 
-def _find(name: Any, where: str, argument: str) -> type:
+def _allowed() -> dict[str, type]:
     manifolds = {
         key: kind
         for key, kind in vars(flowatlas.manifolds).items()
         if isinstance(kind, type) and issubclass(kind, Manifold) and kind is not Manifold
     }
-    allowed = {**_OURS, **manifolds}
+    return {**_OURS, **manifolds}
+
+
+def _find(name: Any, where: str, argument: str) -> type:
+    allowed = _allowed()
     if name in allowed:
         return allowed[name]
     others = plugins.names(plugins.MANIFOLDS)

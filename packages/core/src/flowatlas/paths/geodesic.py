@@ -78,8 +78,10 @@ class GeodesicPath(ContinuousPath):
     def interpolate(
         self, x_0: Tensor, x_1: Tensor, t: Tensor, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        c = self.scheduler(t)
         lead = (1,) * (x_1.ndim - self.point_ndim - 1)
+        if self.scheduler.straight:
+            return self.manifold.geodesic(x_0, x_1, t.view(-1, *lead))
+        c = self.scheduler(t)
         x_t, velocity = self.manifold.geodesic(x_0, x_1, c.alpha.view(-1, *lead))
         return x_t, velocity * c.d_alpha.view(-1, *(1,) * (velocity.ndim - 1))
 
