@@ -28,7 +28,7 @@ class Settings:
         quick: only the smallest sizes, to see that everything runs.
     """
 
-    budget: float = 6.0
+    budget: float = 3.0
     batch: float = 2e-3
     rounds: tuple[int, int] = (9, 201)
     quick: bool = False

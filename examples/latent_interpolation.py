@@ -51,7 +51,7 @@ def main(steps: int, output: Path) -> None:
     with style():
         made = figure(COLUMNS * 0.55, ROWS * 0.55)
         axes = made.subplots()
-        image = sheet.permute(0, 2, 1, 3).reshape(ROWS * 10, COLUMNS * 10)
+        image = sheet.permute(0, 2, 1, 3).reshape(ROWS * 10, COLUMNS * 10).numpy()
         axes.imshow(image, cmap="gray_r", vmin=-1, vmax=1)
         axes.axis("off")
         output.mkdir(parents=True, exist_ok=True)

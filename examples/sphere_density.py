@@ -45,11 +45,11 @@ def main(steps: int, output: Path) -> None:
     uniform = -math.log(4 * math.pi)  # per square radian: a sphere of radius one
     print(f"log density of {len(test)} test cities: {nats:.2f} nats; uniform law {uniform:.2f}")
 
-    latitude, longitude = (torch.from_numpy(angle) for angle in grid(60, 120))
+    latitude, longitude = (torch.from_numpy(angle) for angle in grid(45, 90))
     places = unit_vectors(latitude, longitude).float()
-    density = log_prob(model, path, places.view(-1, 3), solver=solver).view(60, 120)
+    density = log_prob(model, path, places.view(-1, 3), solver=solver).view(45, 90)
     # Cells near the poles are smaller; the density must integrate to one over all of them.
-    area = torch.cos(torch.deg2rad(latitude)) * math.radians(3) ** 2
+    area = torch.cos(torch.deg2rad(latitude)) * math.radians(4) ** 2
     print(f"integral of the density over the sphere: {(density.exp() * area).sum():.2f}")
     x = sample(model, path, shape=(2000, 3), solver=solver, generator=generator)
     picture = globe(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import importlib
 import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from flowatlas import plugins
 from flowatlas.errors import ConfigError, DataError
 from flowatlas.manifolds import FlatTorus, Manifold, Sphere
 from flowatlas.networks import (
@@ -106,6 +109,62 @@ def test_unknown_manifold_is_refused_and_can_be_passed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'Foreign'.*allowed are.*Sphere"):
         MLP.from_pretrained(tmp_path)
     assert isinstance(MLP.from_pretrained(tmp_path, manifold=Foreign()), MLP)
+
+
+PLUGIN = """
+from flowatlas.manifolds import Sphere as Ours
+
+class Globe(Ours):
+    def __init__(self, radius):
+        self.radius = radius
+
+class Sphere(Ours):
+    pass
+
+class FlatTorus(Ours):
+    pass
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A module of a third party, whose package declares manifolds, one of which is broken."""
+    site = tmp_path / "site"
+    info = site / "globes-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "globes.py").write_text(PLUGIN)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: globes\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        f"[{plugins.MANIFOLDS}]\n"
+        "a-broken-one = a_module_that_is_not_there:X\n"
+        "hollow-globe = globes:Globe\n"
+        "their-sphere = globes:Sphere\n"
+    )
+    monkeypatch.syspath_prepend(str(site))
+    yield importlib.import_module("globes")
+    del sys.modules["globes"]
+
+
+def test_manifolds_of_plugins_are_found_by_their_entry_points(plugin: Any, tmp_path: Path) -> None:
+    for name, manifold in (
+        ("hollow-globe", plugin.Globe(radius=2.0)),
+        ("their-sphere", plugin.Sphere()),
+    ):
+        model = randomised(MLP((3,), manifold=manifold, width=8, depth=1))
+        again = from_pretrained(model.save_pretrained(tmp_path / name))
+        assert isinstance(again, MLP)
+        found = again.config["manifold"]
+        assert found["name"] == name
+        x, t = Sphere().projx(torch.randn(4, 3)), torch.rand(4)
+        assert torch.equal(again(x, t), model(x, t))
+        assert type(again.head.manifold) is type(manifold)
+    assert again.config["manifold"]["args"] == {}
+
+
+def test_a_namesake_is_not_taken_for_ours(plugin: Any, tmp_path: Path) -> None:
+    MLP((3,), manifold=plugin.FlatTorus(), width=8).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"how the FlatTorus was made.*pass manifold="):
+        MLP.from_pretrained(tmp_path)
 
 
 def test_manifold_that_cannot_be_described_must_be_passed(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from flowatlas.exact import (
 from flowatlas.manifolds import FlatTorus, Manifold, Sphere
 from flowatlas.paths import AffinePath, GeodesicPath
 from flowatlas.sampling import Exact, Hutchinson, log_prob, sample, sample_with_log_prob
-from flowatlas.solvers import RK4, Dopri5, Euler
+from flowatlas.solvers import RK4, Dopri5, Euler, PerSample
 from flowatlas.sources import Gaussian, Source
 
 D = torch.float64
@@ -115,14 +115,14 @@ def test_samples_come_with_their_density(
     mixture: ExactMixtureFlow, generator: torch.Generator
 ) -> None:
     path = AffinePath()
-    x_0 = torch.randn(30, 2, generator=generator, dtype=D)
-    solver = Dopri5(1e-7, 1e-7)
+    x_0 = torch.randn(8, 2, generator=generator, dtype=D)
+    solver = Dopri5(1e-6, 1e-6)
     x_1, value = sample_with_log_prob(mixture, path, x_0, solver=solver)
-    assert (x_1 - sample(mixture, path, x_init=x_0, solver=solver)).abs().max() < 1e-5
-    assert (value - log_prob(mixture, path, x_1, solver=solver)).abs().max() < 1e-5
-    assert (value - mixture.target.log_prob(x_1)).abs().max() < 1e-5
-    parts = sample_with_log_prob(mixture, path, x_0, solver=solver, chunk_size=15)
-    assert (parts[0] - x_1).abs().max() < 1e-5 and (parts[1] - value).abs().max() < 1e-5
+    assert (x_1 - sample(mixture, path, x_init=x_0, solver=solver)).abs().max() < 1e-4
+    assert (value - log_prob(mixture, path, x_1, solver=solver)).abs().max() < 1e-4
+    assert (value - mixture.target.log_prob(x_1)).abs().max() < 1e-4
+    parts = sample_with_log_prob(mixture, path, x_0, solver=solver, chunk_size=4)
+    assert (parts[0] - x_1).abs().max() < 1e-4 and (parts[1] - value).abs().max() < 1e-4
 
 
 # Images: every number is a dimension, whatever the axes.
@@ -356,9 +356,11 @@ def test_padding_has_no_part(filler: float, generator: torch.Generator) -> None:
         centre = (weight.unsqueeze(-1) * x).sum(1, keepdim=True)
         return sphere.proju(x, torch.sin(centre + 2 * x))
 
-    alone = log_prob(field, path, x, solver=RK4(5))
-    found = log_prob(field, path, padded, mask=mask, solver=RK4(5))
-    assert (found - alone).abs().max() < 1e-12
+    # With adaptive steps too: points at rest would dilute the error, and lengthen the steps.
+    for solver in (RK4(5), Dopri5(1e-3, 1e-3, control=PerSample())):
+        alone = log_prob(field, path, x, solver=solver)
+        found = log_prob(field, path, padded, mask=mask, solver=solver)
+        assert (found - alone).abs().max() < 1e-12
     uniform = path.source.log_prob(x).sum(1)
     assert ((alone - uniform).abs() > 0.01).all()
 

@@ -48,7 +48,7 @@ def test_error_follows_the_tolerance(
         found = integrate(GAUSSIAN, PATH, x, start=start, end=end, solver=solver)
         error = (found.x - exact).square().mean().sqrt().item()
         # Some steps' errors of tolerance |x|, |x| up to 4, stretched up to 3.5 times backward.
-        assert error < 20 * tolerance
+        assert error < 50 * tolerance
         errors.append(error)
         costs.append(found.nfe)
     # And it is not met by wasting steps: two orders of tolerance cost 100^(1/5) = 2.5 at most.
