@@ -11,7 +11,9 @@ from torch import Tensor
 
 from flowatlas.errors import GeometryError, ShapeError
 from flowatlas.field import Fixed, Mask
-from flowatlas.paths.base import ContinuousPath, Path, PathSample, StatePath, check_tensor
+from flowatlas.paths._checks import check_tensor
+from flowatlas.paths.base import Path, PathSample, StatePath
+from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.state import State
 
 __all__ = [

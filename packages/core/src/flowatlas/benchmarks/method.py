@@ -14,7 +14,7 @@ from flowatlas.exact import EmpiricalFlow
 from flowatlas.manifolds import Euclidean, Manifold
 from flowatlas.objectives import FlowMatching
 from flowatlas.paths import AffinePath, GeodesicPath
-from flowatlas.paths.base import ContinuousPath
+from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.plugins import close_matches
 from flowatlas.schedulers import CondOT, Cosine, LinearVP, Polynomial, Scheduler
 from flowatlas.solvers import RK4, Euler, Heun, Midpoint, Solver

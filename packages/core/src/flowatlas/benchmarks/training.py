@@ -22,7 +22,7 @@ from flowatlas.benchmarks.metrics import negative_log_likelihood
 from flowatlas.benchmarks.preset import Preset
 from flowatlas.manifolds import Euclidean, FlatTorus, Manifold
 from flowatlas.networks import MLP, Features, MultiScale, Periodic
-from flowatlas.paths.base import ContinuousPath
+from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.training import (
     EMA,
     FlowModule,

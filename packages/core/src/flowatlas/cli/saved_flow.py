@@ -18,7 +18,7 @@ from flowatlas.errors import ConfigError, DataError
 from flowatlas.manifolds import Manifold
 from flowatlas.networks import Pretrained, from_pretrained
 from flowatlas.networks._files import read_json, write_json
-from flowatlas.paths.base import ContinuousPath
+from flowatlas.paths.continuous import ContinuousPath
 
 __all__ = ["SavedFlow", "named_manifold"]
 

@@ -146,8 +146,8 @@ class Sphere(Manifold):
     def _frame(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Unit vectors m / |m| to the middle of x and y and d / |d| along their chord; |d|, |m|.
 
-        |d| is never zero, so that all that is divided by it is right at x = y, derivatives too: d is
-        zero there, and wherever d / |d| goes, it is multiplied by the angle.
+        |d| is never zero, so that all that is divided by it is right at x = y, derivatives too: d
+        is zero there, and wherever d / |d| goes, it is multiplied by the angle.
         """
         chord = y - x
         # At the antipode d = -2 x and m = 0. A third of a rounding error gives m a direction: that

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from flowatlas._precision import full_precision
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.manifolds.base import Manifold
-from flowatlas.paths.base import full_precision
 
 __all__ = ["GeometricHead", "Head", "TokenHead", "check_time"]
 

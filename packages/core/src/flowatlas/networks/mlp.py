@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from flowatlas._precision import full_precision
 from flowatlas.field import Condition
 from flowatlas.manifolds.base import Manifold
 from flowatlas.networks._head import GeometricHead, check_time
@@ -14,7 +15,6 @@ from flowatlas.networks.features import Features, Identity
 from flowatlas.networks.hub import Pretrained
 from flowatlas.networks.time_embedding import FourierTimeEmbedding, TimeEmbedding
 from flowatlas.networks.trunk import CONTEXT, ResidualTrunk
-from flowatlas.paths.base import full_precision
 
 __all__ = ["MLP"]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from flowatlas._precision import full_precision
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.field import Condition
 from flowatlas.manifolds.base import Manifold
@@ -15,7 +16,6 @@ from flowatlas.networks.features import Features, Identity
 from flowatlas.networks.hub import Pretrained
 from flowatlas.networks.time_embedding import FourierTimeEmbedding, TimeEmbedding
 from flowatlas.networks.trunk import CONTEXT, ResidualTrunk
-from flowatlas.paths.base import full_precision
 
 __all__ = ["ProductMLP"]
 

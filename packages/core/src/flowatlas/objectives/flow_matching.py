@@ -19,6 +19,7 @@ from flowatlas._points import (
     masked_mean,
     point_masks,
 )
+from flowatlas._precision import at_least_float32
 from flowatlas._random import Generators, rand
 from flowatlas.couplings import Coupling, Independent, Paired
 from flowatlas.errors import CapabilityError, ConfigError, ShapeError
@@ -31,7 +32,7 @@ from flowatlas.field import (
     check_condition,
     null_condition,
 )
-from flowatlas.paths.base import Noise, PathSample, StatePath, at_least_float32
+from flowatlas.paths.base import Noise, PathSample, StatePath
 from flowatlas.state import State, batch_size, leading, map_state, time_dtype
 from flowatlas.time_samplers import TimeSampler, UniformTime
 

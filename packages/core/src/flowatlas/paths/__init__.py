@@ -1,11 +1,11 @@
 """How x_0 becomes x_1, and everything that depends on the kind of space."""
 
 from flowatlas.paths.affine import AffinePath as AffinePath
-from flowatlas.paths.base import ContinuousPath as ContinuousPath
-from flowatlas.paths.base import DiscretePath as DiscretePath
-from flowatlas.paths.base import Interval as Interval
 from flowatlas.paths.base import Path as Path
 from flowatlas.paths.base import PathSample as PathSample
 from flowatlas.paths.base import StatePath as StatePath
+from flowatlas.paths.continuous import ContinuousPath as ContinuousPath
+from flowatlas.paths.discrete import DiscretePath as DiscretePath
 from flowatlas.paths.geodesic import GeodesicPath as GeodesicPath
+from flowatlas.paths.interval import Interval as Interval
 from flowatlas.paths.product import ProductPath as ProductPath

@@ -11,7 +11,9 @@ from torch import Tensor
 from flowatlas.errors import CapabilityError
 from flowatlas.manifolds.euclidean import Euclidean
 from flowatlas.paths._edges import first_finite, last_finite
-from flowatlas.paths.base import ContinuousPath, Interval, PathSample, TimeWeight
+from flowatlas.paths.base import PathSample
+from flowatlas.paths.continuous import ContinuousPath, TimeWeight
+from flowatlas.paths.interval import Interval
 from flowatlas.schedulers import Coefficients, CondOT, Scheduler
 from flowatlas.sources.base import Source
 from flowatlas.sources.gaussian import Gaussian

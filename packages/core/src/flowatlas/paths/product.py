@@ -8,20 +8,15 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from flowatlas._precision import full_precision
 from flowatlas._random import Generators
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.manifolds.product import ProductManifold
-from flowatlas.paths.base import (
-    ContinuousPath,
-    DiscretePath,
-    Interval,
-    Noise,
-    Path,
-    PathSample,
-    StatePath,
-    check_pair,
-    full_precision,
-)
+from flowatlas.paths._checks import check_pair
+from flowatlas.paths.base import Noise, Path, PathSample, StatePath
+from flowatlas.paths.continuous import ContinuousPath
+from flowatlas.paths.discrete import DiscretePath
+from flowatlas.paths.interval import Interval
 from flowatlas.schedulers import Scheduler
 from flowatlas.state import State
 

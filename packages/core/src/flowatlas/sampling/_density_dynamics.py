@@ -12,7 +12,8 @@ from flowatlas.field import Condition, Field, Mask
 from flowatlas.manifolds.base import Manifold
 from flowatlas.manifolds.euclidean import Euclidean
 from flowatlas.manifolds.product import ProductManifold
-from flowatlas.paths.base import ContinuousPath, StatePath
+from flowatlas.paths.base import StatePath
+from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.sampling._dynamics import PathDynamics
 from flowatlas.sampling.divergence import Divergence
 from flowatlas.solvers.base import Dynamics

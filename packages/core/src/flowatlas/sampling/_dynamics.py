@@ -19,7 +19,9 @@ from flowatlas._points import (
 )
 from flowatlas._random import Generators
 from flowatlas.field import Condition, Field, Fixed, Mask, call_field, check_condition
-from flowatlas.paths.base import ContinuousPath, DiscretePath, StatePath
+from flowatlas.paths.base import StatePath
+from flowatlas.paths.continuous import ContinuousPath
+from flowatlas.paths.discrete import DiscretePath
 from flowatlas.sampling._prediction import check_prediction
 from flowatlas.solvers.base import Dynamics
 from flowatlas.state import State, batch_size, leading, time_dtype

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from flowatlas._points import by_name
 from flowatlas.errors import ShapeError
-from flowatlas.paths.base import ContinuousPath, StatePath
+from flowatlas.paths.base import StatePath
+from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.state import State
 
 __all__ = ["check_prediction"]

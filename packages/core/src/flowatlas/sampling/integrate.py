@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
+from flowatlas._precision import at_least_float32
 from flowatlas._random import Generators
 from flowatlas.errors import CapabilityError, ConfigError, IntervalError
 from flowatlas.field import Condition, Field, Fixed, Mask
-from flowatlas.paths.base import DiscretePath, StatePath, at_least_float32
+from flowatlas.paths.base import StatePath
+from flowatlas.paths.discrete import DiscretePath
 from flowatlas.sampling._dynamics import PathDynamics
 from flowatlas.solvers.base import Solver
 from flowatlas.state import State

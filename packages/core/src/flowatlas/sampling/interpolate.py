@@ -9,7 +9,8 @@ from torch import Tensor
 from flowatlas._points import by_name
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.field import Field
-from flowatlas.paths.base import ContinuousPath, StatePath
+from flowatlas.paths.base import StatePath
+from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.sampling.sample import encode, sample
 from flowatlas.solvers.base import Solver
 from flowatlas.state import State

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from flowatlas._points import by_name, point_masks
+from flowatlas._precision import at_least_float32
 from flowatlas._random import Generators
 from flowatlas.errors import CapabilityError, ConfigError, IntervalError, ShapeError
 from flowatlas.field import Condition, Field, Mask
-from flowatlas.paths.base import ContinuousPath, StatePath, at_least_float32
+from flowatlas.paths.base import StatePath
+from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.sampling._chunks import in_chunks
 from flowatlas.sampling._density_dynamics import LOG_DENSITY, DensityDynamics
 from flowatlas.sampling.divergence import Divergence, Exact
