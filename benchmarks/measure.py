@@ -30,7 +30,7 @@ class Settings:
 
     budget: float = 3.0
     batch: float = 2e-3
-    rounds: tuple[int, int] = (9, 201)
+    rounds: tuple[int, int] = (7, 201)
     quick: bool = False
 
     @classmethod

@@ -58,7 +58,7 @@ def main(steps: int, output: Path) -> None:
     label = "distance to samples of 100 steps"
     print(f"picture: {save(nfe_curve(curves, label=label), output / 'few_steps.png')}")
     with style():
-        made = figure(6.8, 3.4)
+        made = figure(6.8, 3.6)
         for axes, (name, lines) in zip(made.subplots(1, 2), trajectories.items(), strict=True):
             axes.plot(*lines.transpose(2, 0, 1), color=BASELINE, lw=0.4)
             axes.scatter(*lines[-1].T, s=4, color=MODEL, zorder=3)

@@ -11,19 +11,19 @@ output=${1:-runs/own}
 steps=${2:-1000}
 mkdir -p "$output"
 
-# Yours is there already; this one is made up: three clusters of earthquakes along a fault.
+# Yours is there already; this one is made up: earthquakes along a line around the Earth.
 python - "$output/quakes.npy" <<'END'
 import sys
 import numpy as np
 
 rng = np.random.default_rng(0)
-centres = np.array([[36.0, -120.0], [40.0, -124.0], [33.0, -116.0]])
-quakes = centres[rng.integers(3, size=1500)] + rng.normal(size=(1500, 2))
-np.save(sys.argv[1], quakes)
+longitude = rng.uniform(-180, 180, size=1500)
+latitude = 40 * np.sin(np.deg2rad(longitude)) + rng.normal(scale=4, size=1500)
+np.save(sys.argv[1], np.stack([latitude, longitude], axis=1))
 END
 
 flowatlas train --data "$output/quakes.npy" --manifold sphere --degrees \
-  --preset demo --set "steps=$steps" max_seconds=none "scales=1,0.3,0.1,0.03" --output "$output/flow" --quiet
+  --preset demo --set "steps=$steps" max_seconds=none "scales=1,0.3,0.1" --output "$output/flow" --quiet
 flowatlas sample "$output/flow" --count 1000 --output "$output/samples.csv" \
   --plot "$output/samples.png"
 flowatlas score "$output/flow" --data "$output/quakes.npy" --degrees --output "$output/scores.csv"

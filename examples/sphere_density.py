@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from flowatlas import FlowMatching, GeodesicPath, Midpoint, Sphere, Uniform, log_prob, sample
+from flowatlas import RK4, FlowMatching, GeodesicPath, Sphere, Uniform, log_prob, sample
 from flowatlas.data import load, split, unit_vectors
 from flowatlas.networks import MLP, MultiScale
 from flowatlas.plots import globe, save
@@ -40,16 +40,16 @@ def main(steps: int, output: Path) -> None:
         optimizer.step()
         schedule.step()
 
-    solver = Midpoint(steps=20)
+    solver = RK4(steps=10)
     nats = log_prob(model, path, test, solver=solver).mean()
     uniform = -math.log(4 * math.pi)  # per square radian: a sphere of radius one
     print(f"log density of {len(test)} test cities: {nats:.2f} nats; uniform law {uniform:.2f}")
 
-    latitude, longitude = (torch.from_numpy(angle) for angle in grid(45, 90))
+    latitude, longitude = (torch.from_numpy(angle) for angle in grid(60, 120))
     places = unit_vectors(latitude, longitude).float()
-    density = log_prob(model, path, places.view(-1, 3), solver=solver).view(45, 90)
+    density = log_prob(model, path, places.view(-1, 3), solver=solver).view(60, 120)
     # Cells near the poles are smaller; the density must integrate to one over all of them.
-    area = torch.cos(torch.deg2rad(latitude)) * math.radians(4) ** 2
+    area = torch.cos(torch.deg2rad(latitude)) * math.radians(3) ** 2
     print(f"integral of the density over the sphere: {(density.exp() * area).sum():.2f}")
     x = sample(model, path, shape=(2000, 3), solver=solver, generator=generator)
     picture = globe(

@@ -151,7 +151,7 @@ class ShortGeodesic(Sphere):
 class RestlessGeodesic(Sphere):
     def geodesic(self, x_0: Tensor, x_1: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         x_s, velocity = super().geodesic(x_0, x_1, s)
-        return x_s, velocity + self._any_tangent(x_s)
+        return x_s, velocity + self.proju(x_s, torch.ones_like(x_s))
 
 
 class FlatParameter(Sphere):

@@ -53,9 +53,9 @@ class Divergence(ABC):
 
 
 class Exact(Divergence):
-    """Every direction in turn, by forward differentiation: for up to some ten dimensions.
+    """Every direction in turn: for up to some ten dimensions.
 
-    Larger states cost as many evaluations as they have dimensions, in bounded memory.
+    Larger states cost as many backward passes as they have dimensions, in bounded memory.
 
     Args:
         chunk_size: directions differentiated at once.
@@ -69,19 +69,15 @@ class Exact(Divergence):
     def __call__(
         self, velocity: Velocity, x: Any, manifolds: dict[str, Manifold], probe: Any
     ) -> tuple[Any, Tensor]:
-        value: Any = None
+        value, pull = torch.func.vjp(velocity, x)
         total: Any = 0.0
-        out_dims: Any = (None, 0)  # the velocity itself is the same in every direction
         for name, manifold in manifolds.items():
             for u in _directions(manifold, by_name(x)[name], self.chunk_size):
 
-                def along(one: Tensor, name: str = name) -> tuple[Any, Any]:
-                    return _jvp(velocity, x, {name: one}, manifolds)
+                def rate(one: Tensor, name: str = name) -> Tensor:
+                    return _rate(pull, value, x, {name: one}, manifolds)
 
-                value, d_value = torch.func.vmap(along, out_dims=out_dims)(u)
-                point = by_name(x)[name].expand(len(u), *by_name(x)[name].shape)
-                traces = manifold.inner(point, u, by_name(d_value)[name])
-                total = total + _per_sample(traces.sum(0))
+                total = total + torch.func.vmap(rate)(u).sum(0)
         return value, total + _volume_term(x, value, manifolds)
 
 
@@ -117,36 +113,50 @@ class Hutchinson(Divergence):
     def __call__(
         self, velocity: Velocity, x: Any, manifolds: dict[str, Manifold], probe: Any
     ) -> tuple[Any, Tensor]:
-        value: Any = None
+        value, pull = torch.func.vjp(velocity, x)
         total: Any = 0.0
         for noise in probe:
             us = {
                 name: manifold.tangent_from_noise(by_name(x)[name], noise[name])
                 for name, manifold in manifolds.items()
             }
-            value, d_value = _jvp(velocity, x, us, manifolds)
-            for name, manifold in manifolds.items():
-                part = manifold.inner(by_name(x)[name], us[name], by_name(d_value)[name])
-                total = total + _per_sample(part)
+            total = total + _rate(pull, value, x, us, manifolds)
         return value, total / self.probes + _volume_term(x, value, manifolds)
 
 
-def _jvp(
-    velocity: Velocity, x: Any, us: dict[str, Tensor], manifolds: dict[str, Manifold]
-) -> tuple[Any, Any]:
-    """Velocity at `x` and its derivative along the tangents `us`, zero where not named."""
-    # Expanded tensors share memory between samples, which forward differentiation refuses.
-    if isinstance(x, Tensor):
-        tangent = manifolds["x"].pushforward(x, us["x"])
-        return jvp(velocity, (x.contiguous(),), (tangent.contiguous(),))
-    points = {name: value.contiguous() for name, value in x.items()}
-    tangents = {
-        name: manifolds[name].pushforward(value, us[name]).contiguous()
+def _rate(
+    pull: Callable[..., Any],
+    value: Any,
+    x: Any,
+    us: dict[str, Tensor],
+    manifolds: dict[str, Manifold],
+) -> Tensor:
+    """<u, D_u v> of each sample along the tangents `us`, zero where not named.
+
+    The product with u is pulled back from the velocity `value` to the point, not u pushed forward:
+    a backward pass takes half the time of forward differentiation for the usual networks, and works
+    for fused attention.
+    """
+    covectors = {
+        name: _lowered(manifolds[name], by_name(x)[name], us[name], v)
         if name in us
-        else torch.zeros_like(value)
-        for name, value in points.items()
+        else torch.zeros_like(v)
+        for name, v in by_name(value).items()
     }
-    return jvp(velocity, (points,), (tangents,))
+    (pulled,) = pull(covectors["x"] if isinstance(value, Tensor) else covectors)
+    total: Any = 0.0
+    for name, u in us.items():
+        along = manifolds[name].pushforward(by_name(x)[name], u)
+        total = total + (by_name(pulled)[name] * along).flatten(1).sum(1)
+    result: Tensor = total
+    return result
+
+
+def _lowered(manifold: Manifold, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """The covector of `u`: the derivative of <u, v> in v."""
+    product, pull = torch.func.vjp(lambda v: manifold.inner(x, u, v), v)
+    covector: Tensor = pull(torch.ones_like(product))[0]
+    return covector
 
 
 def _directions(manifold: Manifold, x: Tensor, size: int) -> Iterator[Tensor]:
