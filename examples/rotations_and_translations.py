@@ -1,10 +1,10 @@
 """Rigid bodies: a flow of rotations and translations together, with padding and given bodies.
 
-A sample is a ring of two to four bodies, each with an orientation in SO(3) and a place in R^3, all
-facing the centre of the ring. Rings of fewer than four are padded, and a mask says which bodies
-exist. Training gives some bodies away at random, so that the flow can complete a ring later.
+A sample is a row of two to four vehicles, each with an orientation in SO(3) and a place in R^3,
+half a metre apart, each facing the way the row goes. Shorter rows are padded, and a mask says which
+vehicles exist. Training gives some of them away at random, so that the flow can complete a row.
 
-    python examples/rotations_and_translations.py --output runs/rings
+    python examples/rotations_and_translations.py --output runs/rows
 """
 
 from __future__ import annotations
@@ -14,40 +14,41 @@ import math
 from pathlib import Path
 
 import torch
-from matplotlib.patches import Circle
 from torch import Tensor
 
 from flowatlas import SO3, AffinePath, FlowMatching, GeodesicPath, Midpoint, ProductPath, sample
 from flowatlas.networks import ProductMLP
-from flowatlas.plots.style import BASELINE, DATA, MODEL, figure, style
+from flowatlas.plots.style import DATA, MODEL, figure, style
 
 BODIES = 4
+GAP = 0.5  # metres
 State = dict[str, Tensor]
 
 
-def rings(count: int, generator: torch.Generator) -> tuple[State, Tensor]:
-    """Rings of radius one, turned at random about the vertical, and which bodies exist."""
-    size = torch.randint(2, BODIES + 1, (count, 1), generator=generator)
-    turn = 2 * math.pi * torch.rand(count, 1, generator=generator)
-    angle = turn + 2 * math.pi * torch.arange(BODIES) / size
-    flat = torch.stack([angle.cos(), angle.sin(), torch.zeros(count, BODIES)], -1)
-    # Columns are the body's axes: the first looks at the centre, the third upward.
-    up = torch.tensor([0.0, 0.0, 1.0]).expand_as(flat)
-    rotation = torch.stack([-flat, torch.linalg.cross(up, -flat), up], -1)
-    return {"rotation": rotation, "translation": flat}, torch.arange(BODIES) < size
+def rows(count: int, generator: torch.Generator) -> tuple[State, Tensor]:
+    """Rows that go anywhere in the plane, and which of their vehicles exist."""
+    length = torch.randint(2, BODIES + 1, (count, 1), generator=generator)
+    angle = 2 * math.pi * torch.rand(count, 1, generator=generator)
+    ahead = torch.stack([angle.cos(), angle.sin(), torch.zeros(count, 1)], -1)
+    first = 0.5 * torch.randn(count, 1, 3, generator=generator) * torch.tensor([1.0, 1.0, 0.0])
+    place = first + GAP * torch.arange(BODIES).view(1, -1, 1) * ahead
+    # Columns are the body's axes: the first looks ahead, the third upward.
+    up = torch.tensor([0.0, 0.0, 1.0]).expand_as(ahead)
+    rotation = torch.stack([ahead, torch.linalg.cross(up, ahead), up], -1)
+    state = {"rotation": rotation.expand(-1, BODIES, -1, -1), "translation": place}
+    return state, torch.arange(BODIES) < length
 
 
 def draw(x: State, mask: Tensor, given: Tensor, file: Path) -> None:
-    """The first six rings from above, an arrow for each body; given ones in the colour of data."""
+    """The first six rows from above, an arrow for each vehicle; given ones are red."""
     with style():
         made = figure(8.4, 1.7)
         for i, axes in enumerate(made.subplots(1, 6)):
-            axes.add_patch(Circle((0, 0), 1, fill=False, ec=BASELINE, lw=0.5))
             for held, colour in ((True, DATA), (False, MODEL)):
                 shown = mask[i] & (given[i] == held)
                 place, look = x["translation"][i, shown], x["rotation"][i, shown, :, 0]
-                axes.quiver(*place[:, :2].T, *look[:, :2].T, color=colour, scale=4, width=0.02)
-            axes.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
+                axes.quiver(*place[:, :2].T, *look[:, :2].T, color=colour, scale=5, width=0.02)
+            axes.set(xlim=(-1.8, 1.8), ylim=(-1.8, 1.8), aspect="equal")
             axes.axis("off")
         file.parent.mkdir(parents=True, exist_ok=True)
         made.savefig(file, dpi=160)
@@ -56,11 +57,16 @@ def draw(x: State, mask: Tensor, given: Tensor, file: Path) -> None:
 def main(steps: int, output: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)  # of the weights
-    path = ProductPath(rotation=GeodesicPath(SO3()), translation=AffinePath())
+    # The network predicts where each body ends up: on SO(3) that is smoother than how it moves.
+    path = ProductPath(
+        rotation=GeodesicPath(SO3(), prediction="target"),
+        translation=AffinePath(prediction="target"),
+    )
     objective = FlowMatching(path)
     model = ProductMLP(
         {"rotation": (BODIES, 3, 3), "translation": (BODIES, 3)},
         manifolds={"rotation": SO3()},
+        outputs={"rotation": "target", "translation": "target"},
         width=192,
         depth=3,
         fixed=True,  # the network is told which bodies are given
@@ -68,9 +74,9 @@ def main(steps: int, output: Path) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        x_1, mask = rings(128, generator)
-        # In half of the samples some bodies are given, both their orientation and their place.
-        share = 0.5 * torch.randint(2, (128, 1), generator=generator)
+        x_1, mask = rows(128, generator)
+        # In half of the samples one vehicle or more is given, both its orientation and its place.
+        share = torch.rand(128, 1, generator=generator) * torch.tensor([[0.0], [1.0]]).repeat(64, 1)
         given = mask & (torch.rand(128, BODIES, generator=generator) < share)
         fixed = {name: (given, value) for name, value in x_1.items()}
         loss = objective(model, x_1, mask=mask, fixed=fixed, generator=generator).loss
@@ -79,7 +85,7 @@ def main(steps: int, output: Path) -> None:
         optimizer.step()
         schedule.step()
 
-    x_1, mask = rings(200, generator)
+    x_1, mask = rows(200, generator)
     shape = {name: tuple(value.shape) for name, value in x_1.items()}
     for name, given in (("free", torch.zeros_like(mask)), ("completed", mask.cumsum(1) <= 1)):
         given = given & mask
@@ -88,23 +94,22 @@ def main(steps: int, output: Path) -> None:
         x = sample(
             model, path, shape=shape, mask=mask, fixed=fixed, solver=solver, generator=generator
         )
-        # How far each body that was not given is from the ring, and from facing its centre.
-        made = mask & ~given
-        place, look = x["translation"][made], x["rotation"][..., 0][made]
-        distance = place.norm(dim=-1)
-        wrong = torch.acos((-(place * look).sum(-1) / distance).clamp(-1, 1)).rad2deg()
+        # From each vehicle to the next: how far it is, and how far off the way it faces.
+        step, there = x["translation"].diff(dim=1), mask[:, 1:]
+        gap = step.norm(dim=-1)[there]
+        along = (step * x["rotation"][:, :-1, :, 0]).sum(-1)[there] / gap
         print(
-            f"{name}: medians: {(distance - 1).abs().median():.3f} off the ring, "
-            f"{wrong.median():.1f} degrees off facing its centre"
+            f"{name}: gaps {gap.mean():.2f} +- {gap.std():.2f} m, facing "
+            f"{along.clamp(-1, 1).acos().rad2deg().mean():.0f} degrees off the next"
         )
         for key in x:
             assert torch.equal(x[key][given], x_1[key][given])  # held exactly
-        draw(x, mask, given, output / f"rings_{name}.png")
-        print(f"picture: {output / f'rings_{name}.png'}")
+        draw(x, mask, given, output / f"rows_{name}.png")
+        print(f"picture: {output / f'rows_{name}.png'}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=1500, help="of training")
-    parser.add_argument("--output", type=Path, default=Path("runs/rings"), help="directory")
+    parser.add_argument("--output", type=Path, default=Path("runs/rows"), help="directory")
     main(**vars(parser.parse_args()))

@@ -21,8 +21,8 @@ SCRIPTS: dict[str, tuple[str, list[str]]] = {
     "two_moons": (r"log density: -\d\.\d{3} nats of the flow, -\d\.\d{3} at best", ["two_moons"]),
     "sphere_density": (r"integral of the density over the sphere: (0\.9\d|1\.0\d)\n", ["cities"]),
     "rotations_and_translations": (
-        r"free: medians: .*degrees off(.|\n)*completed: medians: .*degrees off",
-        ["rings_free", "rings_completed"],
+        r"free: gaps .*degrees off(.|\n)*completed: gaps .*degrees off",
+        ["rows_free", "rows_completed"],
     ),
     "optimal_transport": (
         r"independent: .*longer than straight(.|\n)*optimal: .*longer than straight",

@@ -274,14 +274,16 @@ def test_a_signal_leaves_a_run_that_resumes(tmp_path: Path) -> None:
     code = "import sys; from flowatlas.cli import main; sys.exit(main())"
     words = ["bench", "run", "toy/two_moons", "--preset", "demo", "--output", str(tmp_path)]
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *words, "--quiet", "--set", *FAST, "steps=40000"],
+        [sys.executable, "-c", code, *words, "--quiet", "--set", *FAST, "steps=400000", "max_seconds=none"],
         stderr=subprocess.PIPE,
         text=True,
     )
     log = tmp_path / "runs" / "toy-two_moons" / "condot-demo-0" / "losses.jsonl"
     deadline = time.monotonic() + 60
-    while not log.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    while time.monotonic() < deadline:
+        if log.exists() and len(log.read_text().splitlines()) > 2:  # in the midst of training
+            break
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=60)
     assert process.returncode == 130
