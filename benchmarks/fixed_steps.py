@@ -37,9 +37,7 @@ def _trivial(x: Tensor, t: Tensor, condition: Any = None, /, **masks: Any) -> Te
     return -x
 
 
-def _case(
-    method: str, shape: tuple[int, ...], field: Any, of: str, limit: float | None
-) -> Case:
+def _case(method: str, shape: tuple[int, ...], field: Any, of: str, limit: float | None) -> Case:
     x_0 = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     path = AffinePath()
     solver = Euler(steps=STEPS) if method == "euler" else Midpoint(steps=STEPS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -93,8 +94,7 @@ def _case(
         return call
 
     rivals = [
-        Rival(label, lambda formula=formula: formula(x_0, x_1, t), limit)
-        for label, formula, limit in closed
+        Rival(label, partial(formula, x_0, x_1, t), limit) for label, formula, limit in closed
     ]
     peers = available({"flow-matching": flow_matching})
     rivals += [Rival(label, call, 1.0) for label, call in peers.items()]

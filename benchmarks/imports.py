@@ -17,7 +17,9 @@ LIMIT = 0.3
 PROGRAMS = {
     "torch": "import torch",
     "ours": "import torch, flowatlas",
-    "every name": "import torch, flowatlas\nfor name in flowatlas.__all__: getattr(flowatlas, name)",
+    "every name": (
+        "import torch, flowatlas\nfor name in flowatlas.__all__: getattr(flowatlas, name)"
+    ),
 }
 
 
@@ -35,7 +37,11 @@ def cases(settings: Settings) -> Iterator[Result]:
         title = "import flowatlas" if name == "ours" else "import flowatlas and touch every name"
         share = Spread.of(value / LIMIT for value in extra)
         rows = [
-            Row("ours", Spread.of(extra), facts={"torch itself, s": Spread.of(times["torch"]).median}),
+            Row(
+                "ours",
+                Spread.of(extra),
+                facts={"torch itself, s": Spread.of(times["torch"]).median},
+            ),
             Row(f"{LIMIT} s", Spread(LIMIT, LIMIT, LIMIT), share, at_most=1.0),
         ]
         yield Result(title, "over torch", "import", rounds, rows)

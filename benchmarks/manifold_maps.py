@@ -74,9 +74,7 @@ def _case(space: str, name: str, shape: tuple[int, ...]) -> Case:
     # tests hold that against other formulas.
     truth = getattr(manifold, name)(*exact)
     ours = _bound(getattr(manifold, name), given)
-    peers = (
-        {"flow-matching": flow_matching} if space == "torus" else {"geoopt": geoopt}
-    )
+    peers = {"flow-matching": flow_matching} if space == "torus" else {"geoopt": geoopt}
     calls = available(peers)
     facts = {"ours": {"error": _error(ours(), truth)}}
     for peer, call in calls.items():

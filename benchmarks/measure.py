@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -194,7 +195,7 @@ def _check_equal(case: Case) -> None:
                 expected,
                 rtol=case.tolerance,
                 atol=case.tolerance,
-                msg=lambda text, who=rival.name: f"{case.name}, {case.size}, {who}: {text}",
+                msg=partial("{}, {}, {}: {}".format, case.name, case.size, rival.name),
             )
 
 

@@ -49,7 +49,7 @@ def _case(batch: int, dimension: int, data: str, limit: float) -> Case:
     calls = available({"torchcfm": torchcfm})
     facts = {"ours": _facts(ours(), x_0)}
     for name, call in calls.items():
-        np.random.seed(0)  # noqa: NPY002
+        np.random.seed(0)
         facts[name] = _facts(call(), x_0)
     # The plan is the same; theirs is drawn from with replacement, so that pairs differ.
     rivals = [Rival(name, call, limit, compare=False) for name, call in calls.items()]

@@ -274,7 +274,17 @@ def test_a_signal_leaves_a_run_that_resumes(tmp_path: Path) -> None:
     code = "import sys; from flowatlas.cli import main; sys.exit(main())"
     words = ["bench", "run", "toy/two_moons", "--preset", "demo", "--output", str(tmp_path)]
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *words, "--quiet", "--set", *FAST, "steps=400000", "max_seconds=none"],
+        [
+            sys.executable,
+            "-c",
+            code,
+            *words,
+            "--quiet",
+            "--set",
+            *FAST,
+            "steps=400000",
+            "max_seconds=none",
+        ],
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -1,4 +1,4 @@
-"""Forward differentiation with a single return type."""
+"""Differentiation with a single return type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["jvp"]
+__all__ = ["jvp", "vjp"]
 
 
 def jvp(
@@ -16,3 +16,9 @@ def jvp(
     """`fn(*primals)` and its derivative along `tangents`."""
     value, derivative = torch.func.jvp(fn, primals, tangents)[:2]
     return value, derivative
+
+
+def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """`fn(*primals)` and the map from covectors of the value to those of the primals."""
+    value, pull = torch.func.vjp(fn, *primals)[:2]
+    return value, pull

@@ -1,9 +1,9 @@
 """Optimal assignment: by network simplex in few dimensions, by shortest augmenting paths in many.
 
 Both were measured, on normal points against clusters and images, batch 1024. The paths of scipy,
-after `_augmenting_paths` has reduced the costs, take 0.5 to 0.9 of the time of network simplex in 16
-dimensions, 0.3 to 0.5 in 64, 0.2 to 0.4 in 3072; in 8 dimensions 1.0 to 1.3, in 4 two to three times
-as long. Without the reduction they take two to three times as long from 64 dimensions on too,
+after `_augmenting_paths` has reduced the costs, take 0.5 to 0.9 of the time of network simplex in
+16 dimensions, 0.3 to 0.5 in 64, 0.2 to 0.4 in 3072; in 8 dimensions 1.0 to 1.3, in 4 two to three
+times as long. Without the reduction they take two to three times as long from 64 dimensions on too,
 unless both clouds are noise.
 """
 

@@ -46,12 +46,7 @@ class Euclidean(Manifold):
 
     def pairwise_squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
         # The added axis is for samples of one number each, (n,).
-        x, y = x.unsqueeze(-1).flatten(1), y.unsqueeze(-1).flatten(1)
-        if x.shape[1] <= 25:
-            return torch.cdist(x, y).square()
-        # From there on cdist multiplies matrices too, on copies, and takes roots.
-        lengths = x.square().sum(1, keepdim=True) + y.square().sum(1)
-        return torch.addmm(lengths, x, y.T, alpha=-2).clamp(min=0.0)
+        return torch.cdist(x.unsqueeze(-1).flatten(1), y.unsqueeze(-1).flatten(1)).square()
 
     def geodesic(self, x_0: Tensor, x_1: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         u = x_1 - x_0

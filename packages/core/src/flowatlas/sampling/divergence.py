@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowatlas._autodiff import jvp
+from flowatlas._autodiff import jvp, vjp
 from flowatlas._points import by_name
 from flowatlas._random import Generators
 from flowatlas.errors import ConfigError
@@ -69,7 +69,7 @@ class Exact(Divergence):
     def __call__(
         self, velocity: Velocity, x: Any, manifolds: dict[str, Manifold], probe: Any
     ) -> tuple[Any, Tensor]:
-        value, pull = torch.func.vjp(velocity, x)
+        value, pull = vjp(velocity, x)
         total: Any = 0.0
         for name, manifold in manifolds.items():
             for u in _directions(manifold, by_name(x)[name], self.chunk_size):
@@ -113,7 +113,7 @@ class Hutchinson(Divergence):
     def __call__(
         self, velocity: Velocity, x: Any, manifolds: dict[str, Manifold], probe: Any
     ) -> tuple[Any, Tensor]:
-        value, pull = torch.func.vjp(velocity, x)
+        value, pull = vjp(velocity, x)
         total: Any = 0.0
         for noise in probe:
             us = {
@@ -154,7 +154,7 @@ def _rate(
 
 def _lowered(manifold: Manifold, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """The covector of `u`: the derivative of <u, v> in v."""
-    product, pull = torch.func.vjp(lambda v: manifold.inner(x, u, v), v)
+    product, pull = vjp(lambda v: manifold.inner(x, u, v), v)
     covector: Tensor = pull(torch.ones_like(product))[0]
     return covector
 
