@@ -70,8 +70,7 @@ def _case(space: str, name: str, shape: tuple[int, ...]) -> Case:
 
         return _bound(getattr(Theirs(), name), given)
 
-    # geoopt's own formula in float32 is what is judged, so that the truth is ours in float64; the
-    # tests hold that against other formulas.
+    # The truth is ours in float64, which the tests hold against other formulas.
     truth = getattr(manifold, name)(*exact)
     ours = _bound(getattr(manifold, name), given)
     peers = {"flow-matching": flow_matching} if space == "torus" else {"geoopt": geoopt}
