@@ -35,6 +35,14 @@ def test_pairwise_distances_do_not_depend_on_what_a_point_is() -> None:
         torch.testing.assert_close(Euclidean(ndim).pairwise_squared_dist(x, y), expected)
 
 
+def test_pairwise_distances_far_from_the_origin_keep_their_digits() -> None:
+    x, y = 1000 + torch.randn(2, 64, 3, generator=torch.Generator().manual_seed(0))
+    expected = (x.unsqueeze(1) - y).square().sum(-1)
+    # torch.cdist(x, y).square() is off by 0.8 here.
+    found = Euclidean().pairwise_squared_dist(x, y)
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-5)
+
+
 def test_the_number_of_axes_is_checked() -> None:
     with pytest.raises(ValueError, match="point_ndim: got -1"):
         Euclidean(-1)

@@ -45,7 +45,8 @@ def unit_tangents(x: Tensor) -> Tensor:
 def test_antipodal_pairs_move_along_a_great_circle(d: int, dtype: torch.dtype) -> None:
     x = points(50, d, dtype=dtype)
     half, velocity = SPHERE.geodesic(x, -x, torch.full((50,), 0.5, dtype=dtype))
-    tolerance = 20 * torch.finfo(dtype).eps
+    # The direction is the projection of a fixed vector, to which x may be nearly parallel.
+    tolerance = 1000 * torch.finfo(dtype).eps
     quarter = torch.full((50,), math.pi / 2, dtype=dtype)
     for end in (x, -x):
         torch.testing.assert_close(SPHERE.dist(half, end), quarter, atol=tolerance, rtol=0)
@@ -66,6 +67,19 @@ def test_nearly_antipodal_pairs_end_where_they_should(gap: float) -> None:
         assert (length > math.pi - 2 * gap - 1e-6).all() and (length < math.pi + 1e-6).all()
         tolerance = 20 * torch.finfo(dtype).eps
         torch.testing.assert_close(SPHERE.expmap(a, u), b, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_antipodes_that_differ_by_a_rounding_of_length_stay_on_the_sphere(
+    dtype: torch.dtype,
+) -> None:
+    # The sum of x and y is a multiple of x here, whose projection is rounding alone.
+    x = SPHERE.projx(torch.ones(1, 3, dtype=dtype))
+    longer = torch.nextafter(x, 2 * x)
+    for y in (-x, -longer, longer):
+        x_s, velocity = SPHERE.geodesic(x, y, torch.full((1,), 0.5, dtype=dtype))
+        assert SPHERE.residual(x_s) < 4 * torch.finfo(dtype).eps
+        assert (x_s * velocity).sum().abs() < 2e-2
 
 
 def test_no_point_is_at_a_distance_from_itself() -> None:

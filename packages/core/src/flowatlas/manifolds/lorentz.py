@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flowatlas.errors import GeometryError, ShapeError
+from flowatlas.manifolds._smallest import smallest
 from flowatlas.manifolds.base import Capability, Manifold
 
 __all__ = ["Lorentz"]
@@ -16,16 +17,22 @@ _MAX_RADIUS_FLOAT32 = 5.0
 class Lorentz(Manifold):
     r"""Hyperbolic space of curvature -1: the upper sheet of the hyperboloid in Minkowski space.
 
-    With $\langle x, y \rangle_L = -x_0 y_0 + \sum_i x_i y_i$ and $q = \langle y - x, y - x
-    \rangle_L$:
+    The inner product is $\langle u, v \rangle = -u_0 v_0 + \sum_i u_i v_i$, and
 
-    $$d(x, y) = 2 \operatorname{arsinh}(\sqrt q / 2), \qquad
-      \exp_x(u) = \cosh|u|\, x + \frac{\sinh|u|}{|u|} u, \qquad
-      \log_x(y) = \frac{d}{\sinh d} (y - x - \tfrac q2 x).$$
+    $$h = \frac12 \sqrt{\frac{1 + x_0}{1 + y_0}}
+          \Big| \delta - \frac{\delta_0}{1 + x_0} \bar x \Big|, \qquad
+      d(x, y) = 2 \operatorname{arsinh} h,$$
+    $$\exp_x(u) = \cosh|u|\, x + \frac{\sinh|u|}{|u|} u, \qquad
+      \log_x(y) = \frac{d}{\sinh d} \big((\delta_0, \delta) - 2 h^2 x\big),$$
+
+    with $\bar x$ the spatial part of x, $\delta = \bar y - \bar x$, and $\delta_0 = y_0 - x_0$
+    taken as $\delta \cdot (\bar x + \bar y) / (x_0 + y_0)$. This is the distance of the Poincare
+    ball, $h = |a - b| / \sqrt{(1 - |a|^2)(1 - |b|^2)}$ at $a = \bar x / (1 + x_0)$, in differences
+    of the points, so that close ones do not cancel; lengths of tangents are taken at the origin
+    (1, 0, ..., 0), where they are Euclidean.
 
     Points and tangents are `(..., n + 1)`, the time coordinate first; the spatial coordinates
-    determine the point. Everything is written in differences of coordinates that do not cancel.
-    Still, coordinates grow as $e^r$ with the distance r from the origin (1, 0, ..., 0), and a
+    determine the point. Coordinates grow as $e^r$ with the distance r from the origin, and a
     float32 cannot hold a point well beyond r = 5: `check_point` refuses such points in float32.
 
     Reference: Nickel and Kiela, Learning Continuous Hierarchies in the Lorentz Model of Hyperbolic
@@ -55,16 +62,19 @@ class Lorentz(Manifold):
         return x
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
-        length = self.norm(x, u).unsqueeze(-1)
-        return self.projx(torch.cosh(length) * x + _sinhc(length) * u)
+        (time, space), (u_time, u_space) = _split(x), _split(u)
+        length = _length(time, space, u_time, u_space) + smallest(x.dtype)
+        ratio = torch.sinh(length) / length
+        return _on_sheet(torch.addcmul(torch.cosh(length) * space, ratio, u_space))
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
-        return self._polar(x, y)[0]
+        half, gap, later = _half_chord(x, y)
+        length = 2 * torch.asinh(half) + smallest(x.dtype)
+        towards = torch.addcmul(torch.cat([later, gap], -1), half.square(), x, value=-2)
+        return length / torch.sinh(length) * towards
 
     def projx(self, x: Tensor) -> Tensor:
-        space = x[..., 1:]
-        time = (1 + space.square().sum(-1, keepdim=True)).sqrt()
-        return torch.cat([time, space], -1)
+        return _on_sheet(x[..., 1:])
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         return u + _minkowski(x, u).unsqueeze(-1) * x
@@ -73,22 +83,15 @@ class Lorentz(Manifold):
         return _minkowski(u, v)
 
     def norm(self, x: Tensor, u: Tensor) -> Tensor:
-        # Transported to the origin, where lengths are Euclidean: nothing cancels.
-        w = u[..., 1:] - u[..., :1] / (1 + x[..., :1]) * x[..., 1:]
-        square = w.square().sum(-1)
-        positive = square > 0
-        return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+        return _length(*_split(x), *_split(u)).squeeze(-1)
 
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
-        q = self._squared_chord(x, y)[0]
-        positive = q > 0
-        distance = 2 * torch.asinh(torch.where(positive, q, 1.0).sqrt() / 2)
-        return torch.where(positive, distance, 0.0).squeeze(-1)
+        return 2 * torch.asinh(_half_chord(x, y)[0]).squeeze(-1)
 
     def geodesic(self, x_0: Tensor, x_1: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         # Of both ends, so that nothing cancels where x_1 is nearer to the origin than x_0:
         # x_s = (sinh((1 - s) d) x_0 + sinh(s d) x_1) / sinh d.
-        length = self.dist(x_0, x_1).unsqueeze(-1)
+        length = 2 * torch.asinh(_half_chord(x_0, x_1)[0])
         s = s.unsqueeze(-1)
         whole = _sinhc(length)
         rest = 1 - s
@@ -127,38 +130,33 @@ class Lorentz(Manifold):
         time = (x[..., 1:] * w).sum(-1, keepdim=True)
         return torch.cat([time, w + time / (1 + x[..., :1]) * x[..., 1:]], -1)
 
-    def _squared_chord(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """q, shape `(..., 1)`, and y - x with a time coordinate that has not cancelled.
 
-        With d, m the difference and sum of the spatial parts, s the sum of the time coordinates and
-        b = (d.m)^2 / |m|^2, $q = |d|^2 - (d.m)^2 / s^2$ cancels for points one behind the other;
-        the same written as $((|d|^2 - b) s^2 + 4 b) / (s^2 - b)$ cancels for points on opposite
-        sides.
-        """
-        difference = y[..., 1:] - x[..., 1:]
-        middle = y[..., 1:] + x[..., 1:]
-        total = y[..., :1] + x[..., :1]
-        along = (difference * middle).sum(-1, keepdim=True)
-        gap = torch.cat([along / total, difference], -1)
-        opposite = difference.square().sum(-1, keepdim=True) - (along / total).square()
-        length = middle.square().sum(-1, keepdim=True)
-        behind = length > difference.square().sum(-1, keepdim=True)
-        length = torch.where(behind, length, 1.0)
-        b = torch.where(behind, along, 0.0).square() / length
-        aside = difference - torch.where(behind, along, 0.0) / length * middle
-        squared = total.square()
-        stable = (aside.square().sum(-1, keepdim=True) * squared + 4 * b) / (squared - b)
-        return torch.where(behind, stable, opposite.clamp(min=0.0)), gap
+def _split(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Time coordinate `(..., 1)` and spatial part `(..., n)`."""
+    return x[..., :1], x[..., 1:]
 
-    def _polar(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """`logmap` and its length `(..., 1)`."""
-        q, gap = self._squared_chord(x, y)
-        tiny = q < 1e-30
-        root = torch.where(tiny, 1.0, q).sqrt()
-        length = 2 * torch.asinh(root / 2)
-        ratio = length / (root * (1 + q / 4).sqrt())
-        u = torch.where(tiny, 1.0, ratio) * (gap - q / 2 * x)
-        return u, torch.where(tiny, 0.0, length)
+
+def _on_sheet(space: Tensor) -> Tensor:
+    """The point with these spatial coordinates."""
+    return torch.cat([(1 + space.square().sum(-1, keepdim=True)).sqrt(), space], -1)
+
+
+def _length(time: Tensor, space: Tensor, u_time: Tensor, u_space: Tensor) -> Tensor:
+    """Length of u, transported to the origin, `(..., 1)`."""
+    w = torch.addcmul(u_space, u_time / (1 + time), space, value=-1)
+    length: Tensor = torch.linalg.vector_norm(w, dim=-1, keepdim=True)
+    return length
+
+
+def _half_chord(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """sinh(d / 2), the spatial part of y - x, and its time coordinate."""
+    (time, space), (y_time, y_space) = _split(x), _split(y)
+    gap = y_space - space
+    later = (gap * (space + y_space)).sum(-1, keepdim=True) / (time + y_time)
+    near, far = 1 + time, 1 + y_time
+    chord = torch.addcmul(gap, later / near, space, value=-1)
+    length = torch.linalg.vector_norm(chord, dim=-1, keepdim=True)
+    return (near / far).sqrt() / 2 * length, gap, later
 
 
 def _minkowski(u: Tensor, v: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from flowatlas._random import Generators, randn
 from flowatlas.errors import ShapeError
 from flowatlas.manifolds._contraction import normalised_pull
+from flowatlas.manifolds._smallest import smallest
 from flowatlas.manifolds.base import Capability, Manifold
 
 __all__ = ["Sphere"]
@@ -19,17 +20,16 @@ __all__ = ["Sphere"]
 class Sphere(Manifold):
     r"""Unit vectors of $\mathbb{R}^d$, with the metric of the ambient space.
 
-    With the chord $d = y - x$ and the sum $m = x + y$, which is orthogonal to it, half the angle
-    between x and y is $\theta / 2 = \operatorname{atan2}(|d|, |m|)$, and
+    With $c = \langle x, y \rangle$, $v = y - \operatorname{sign}(c)\, x$, which is short near x and
+    near its antipode, and its tangential part $u = v - \langle x, v \rangle x$,
 
-    $$\exp_x(u) = \cos|u|\, x + \frac{\sin|u|}{|u|} u, \qquad
-      \log_x(y) = \frac\theta 2 \Big(|m| \frac{d}{|d|} + |d| \frac{m}{|m|}\Big).$$
+    $$\theta = \operatorname{atan2}(|u|, c), \qquad
+      \log_x(y) = \frac{\theta}{|u|} u, \qquad
+      \exp_x(u) = \cos|u|\, x + \frac{\sin|u|}{|u|} u.$$
 
-    The angle never goes through `acos`, which loses half the digits near 0 and pi. At the antipode,
-    where every direction is shortest, `logmap` chooses one, so that antipodal pairs do move.
-
-    Reference: for the angle, How Futile are Mindless Assessments of Roundoff in Floating-Point
-    Computation?, Kahan, 2006, section 12.
+    The angle never goes through `acos`, which loses half the digits near 0 and pi, and nothing that
+    is divided by has cancelled. At the antipode, where every direction is shortest, `logmap`
+    chooses one, so that antipodal pairs do move.
 
     Points and tangents are `(..., d)`; angles are in radians.
     """
@@ -56,31 +56,31 @@ class Sphere(Manifold):
         return (u * v).sum(-1)
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
-        angle = torch.linalg.vector_norm(u, dim=-1, keepdim=True)
-        return self.projx(torch.cos(angle) * x + torch.sinc(angle / math.pi) * u)
+        angle = torch.linalg.vector_norm(u, dim=-1, keepdim=True) + smallest(u.dtype)
+        return self.projx(torch.addcmul(torch.cos(angle) * x, torch.sin(angle) / angle, u))
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
-        return self._polar(x, y)[0]
+        u, sine, angle = self._frame(x, y)
+        return angle / sine * u
 
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
         norm = torch.linalg.vector_norm
         return 2 * torch.atan2(norm(y - x, dim=-1), norm(x + y, dim=-1))
 
     def pairwise_squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
-        # The chord 2 sin(angle / 2) keeps the digits that the cosine loses for close pairs.
+        # Through the chord 2 sin(angle / 2), since cosines may be rounded to more than one.
         d = x.shape[-1]
         x, y = x.reshape(len(x), -1, d), y.reshape(len(y), -1, d)
         chord = torch.cdist(x.transpose(0, 1), y.transpose(0, 1))
         return (2 * torch.asin((chord / 2).clamp(max=1.0))).square().sum(0)
 
     def geodesic(self, x_0: Tensor, x_1: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        across, ahead, chord, length = self._frame(x_0, x_1)
-        half = torch.atan2(chord, length)
-        angle = 2 * half
-        phase = s.unsqueeze(-1) * angle - half
+        u, sine, angle = self._frame(x_0, x_1)
+        direction = u / sine
+        phase = s.unsqueeze(-1) * angle
         cos, sin = torch.cos(phase), torch.sin(phase)
-        x_s = torch.addcmul(cos * across, sin, ahead)
-        return x_s, torch.addcmul(angle * cos * ahead, angle * sin, across, value=-1)
+        x_s = torch.addcmul(cos * x_0, sin, direction)
+        return x_s, angle * torch.addcmul(cos * direction, sin, x_0, value=-1)
 
     def random_uniform(
         self,
@@ -109,11 +109,10 @@ class Sphere(Manifold):
         return eye - scale * v.unsqueeze(-2)
 
     def exp_preimages(self, x: Tensor, y: Tensor, images: int) -> Tensor:
-        u, angle = self._polar(x, y)
-        unit = u / angle.clamp(min=torch.finfo(u.dtype).tiny)
+        u, sine, angle = self._frame(x, y)
         turns = torch.arange(-images, images + 1, dtype=u.dtype, device=u.device)
         lengths = angle + 2 * math.pi * turns.view(-1, *(1,) * angle.ndim)
-        return lengths * unit
+        return lengths / sine * u
 
     def log_det_expmap(self, x: Tensor, u: Tensor) -> Tensor:
         angle = torch.linalg.vector_norm(u, dim=-1)
@@ -137,31 +136,20 @@ class Sphere(Manifold):
         along = (weight * (1 - 2 * half)).sum(1, keepdim=True)
         return normalised_pull(density, weight @ y - along * x)
 
-    def _polar(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """`logmap` and its length `(..., 1)`."""
-        across, ahead, chord, length = self._frame(x, y)
-        half = torch.atan2(chord, length)
-        return half * torch.addcmul(length * ahead, chord, across), 2 * half
+    def _frame(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A tangent at x towards y, its length, the sine of the angle, and the angle.
 
-    def _frame(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Unit vectors m / |m| to the middle of x and y and d / |d| along their chord; |d|, |m|.
-
-        |d| is never zero, so that all that is divided by it is right at x = y, derivatives too: d
-        is zero there, and wherever d / |d| goes, it is multiplied by the angle.
+        A nudge keeps the length from zero: it is far below the rounding of points, and far above
+        what rounding leaves of v where that is a multiple of x, so that it is what gives antipodes
+        their direction. No x in use is a multiple of it.
         """
-        chord = y - x
-        # At the antipode d = -2 x and m = 0. A third of a rounding error gives m a direction: that
-        # of the first axis, or where x is close to it, of the second.
-        first = chord[..., :1]
-        axis = (first.abs() > 1.0).long()
-        nudge = torch.full_like(first, torch.finfo(x.dtype).eps / 3)
-        middle = (x + y).scatter_add(-1, axis, nudge)
-        # What d and m have in common comes from the lengths of x and y, which are one but for
-        # rounding. It matters where m is short; there, |d| is 2.
-        middle = torch.addcmul(middle, _dot(chord, middle), chord, value=-0.25)
-        length = torch.linalg.vector_norm(middle, dim=-1, keepdim=True)
-        size = torch.linalg.vector_norm(chord, dim=-1, keepdim=True) + 1e-18
-        return middle / length, chord / size, size, length
+        cosine = _dot(x, y)
+        size = 1024 * torch.finfo(x.dtype).eps ** 2
+        nudge = torch.linspace(size, 2 * size, x.shape[-1], dtype=x.dtype, device=x.device)
+        v = torch.addcmul(y, cosine.sign(), x, value=-1) + nudge
+        u = torch.addcmul(v, _dot(x, v), x, value=-1)
+        sine = torch.linalg.vector_norm(u, dim=-1, keepdim=True)
+        return u, sine, torch.atan2(sine, cosine)
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:

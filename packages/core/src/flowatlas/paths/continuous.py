@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from torch import Tensor
@@ -137,7 +138,7 @@ class ContinuousPath(Path, StatePath):
         check_tensor(x_1, "x_1")
         check_pair(x_0, x_1, t, self.point_ndim)
         if validate:
-            Interval(0.0, self.local_t_max).check(t, "the path")
+            self._trained_on.check(t, "the path")
         if noise is None:
             own = self.interpolation_noise(x_1, generator=generator)
         else:
@@ -201,3 +202,7 @@ class ContinuousPath(Path, StatePath):
     @property
     def local_t_max(self) -> float:
         return self.scheduler.t_max
+
+    @cached_property
+    def _trained_on(self) -> Interval:
+        return Interval(0.0, self.local_t_max)

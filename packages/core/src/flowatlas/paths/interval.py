@@ -23,8 +23,8 @@ class Interval:
         """Raise `IntervalError` unless every `t` lies inside; free of charge while compiling."""
         if torch.compiler.is_compiling() or t.numel() == 0:
             return
-        bounds = torch.aminmax(t.detach())
-        low, high = bounds.min.item(), bounds.max.item()
+        least, most = torch.aminmax(t)
+        low, high = least.item(), most.item()
         slack = 1e-6
         # Written so that NaN fails.
         if not (low >= self.start - slack and high <= self.end + slack):
