@@ -94,14 +94,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def test_kill_9_and_resume_is_exact(tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["adamw", "muon"])
+def test_kill_9_and_resume_is_exact(algorithm: str, tmp_path: Path) -> None:
     # Step 67 is in the middle of an epoch, and 7 steps after a checkpoint.
     directory = tmp_path / "killed"
-    killed = in_a_process(directory, "--kill-at=67")
+    killed = in_a_process(directory, "--kill-at=67", f"--algorithm={algorithm}")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert load_checkpoint(directory / "checkpoint.safetensors")["global_step"] == 60
-    resumed = training_run.run(directory, resume=True)
-    uninterrupted = training_run.run(tmp_path / "whole")
+    resumed = training_run.run(directory, resume=True, algorithm=algorithm)
+    uninterrupted = training_run.run(tmp_path / "whole", algorithm=algorithm)
     assert resumed.log.read_bytes() == uninterrupted.log.read_bytes()
     for kind in ("ema", "raw"):
         a, b = (load_network(r.checkpoint, weights=kind) for r in (resumed, uninterrupted))

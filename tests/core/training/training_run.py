@@ -21,14 +21,14 @@ from flowatlas.paths import AffinePath
 from flowatlas.training import EMA, FitResult, FlowModule, OptimizerSettings, TensorData, fit
 
 
-def build() -> tuple[FlowModule, TensorData]:
+def build(algorithm: str = "adamw") -> tuple[FlowModule, TensorData]:
     """Module and data; an odd size, so that batches reach across epochs."""
     torch.manual_seed(0)
     model = MLP((2,), width=48, depth=3, condition={"label": Classes(3)})
     module = FlowModule(
         model,
         FlowMatching(AffinePath()),
-        optimizer=OptimizerSettings(lr=2e-3, warmup=10, weight_decay=0.01),
+        optimizer=OptimizerSettings(lr=2e-3, warmup=10, weight_decay=0.01, algorithm=algorithm),
         ema=EMA(0.95),
         condition_dropout=0.3,
         seed=5,
@@ -78,11 +78,12 @@ def run(
     directory: str | Path,
     *,
     steps: int = 120,
+    algorithm: str = "adamw",
     devices: int = 1,
     callbacks: Sequence[pl.Callback] = (),
     **settings: Any,
 ) -> FitResult:
-    module, data = build()
+    module, data = build(algorithm)
     return fit(
         module,
         data,
@@ -107,6 +108,7 @@ if __name__ == "__main__":
     parser.add_argument("--gradients", action="store_true")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--algorithm", default="adamw")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     callbacks: list[pl.Callback] = []
@@ -126,6 +128,7 @@ if __name__ == "__main__":
         run(
             arguments.directory,
             steps=arguments.steps,
+            algorithm=arguments.algorithm,
             devices=arguments.devices,
             callbacks=callbacks,
             resume=True,

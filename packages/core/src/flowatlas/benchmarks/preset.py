@@ -24,6 +24,7 @@ class Preset:
         scale_features: directions for each length.
         harmonics: multiples of the angles the network sees on tori.
         batch: samples per step.
+        optimizer: `"adamw"` or `"muon"`.
         lr: peak learning rate; a cosine takes it to zero.
         warmup: steps of linear warm-up.
         weight_decay: of AdamW.
@@ -52,6 +53,7 @@ class Preset:
     weight_decay: float = 0.0
     steps: int
     max_seconds: float | None = None
+    optimizer: str = "adamw"
     ema: float = 0.999
     select: int = 1
     select_points: int = 1000
@@ -94,4 +96,5 @@ class Preset:
             self.threads,
             "1 or more, or none for the default",
         )
+        require(self.optimizer in ("adamw", "muon"), "optimizer", self.optimizer, "adamw or muon")
         require(self.device in ("cpu", "cuda", "auto"), "device", self.device, "cpu, cuda or auto")

@@ -129,7 +129,10 @@ def train_flow(
         network,
         method.build_objective(path, train.float()),
         optimizer=OptimizerSettings(
-            lr=preset.lr, weight_decay=preset.weight_decay, warmup=preset.warmup
+            algorithm=preset.optimizer,
+            lr=preset.lr,
+            weight_decay=preset.weight_decay,
+            warmup=preset.warmup,
         ),
         ema=EMA(preset.ema) if preset.ema > 0 else None,
         seed=seed,

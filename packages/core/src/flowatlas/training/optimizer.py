@@ -10,17 +10,24 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from flowatlas.errors import ConfigError
+from flowatlas.training.muon import MuonAdamW
 
 __all__ = ["OptimizerSettings"]
 
+ALGORITHMS = ("adamw", "muon")
 SCHEDULES = ("cosine", "constant")
+#: Matrices with a shorter side, such as heads of few outputs, are left to AdamW.
+_SHORTEST_SIDE = 32
 
 
 @dataclass(frozen=True, slots=True)
 class OptimizerSettings:
-    """AdamW with a linear warm-up and then a cosine or a constant.
+    """AdamW or Muon with a linear warm-up and then a cosine or a constant.
 
     Attributes:
+        algorithm: `"adamw"`, or `"muon"`: Muon for matrices of at least 32 rows and columns, AdamW
+            for everything else. Muon costs some time a step, and gets further in each where
+            networks are wide and steps precise; learning rates are on the same scale.
         lr: highest learning rate.
         weight_decay: of matrices; vectors (biases, gains) are not decayed.
         betas: of AdamW.
@@ -40,6 +47,7 @@ class OptimizerSettings:
     warmup: int = 100
     schedule: str = "cosine"
     final: float = 0.0
+    algorithm: str = "adamw"
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
@@ -52,6 +60,8 @@ class OptimizerSettings:
             raise ConfigError(f"eps: got {self.eps}; it must be positive.")
         if self.warmup < 0:
             raise ConfigError(f"warmup: got {self.warmup}; it counts steps, so 0 or more.")
+        if self.algorithm not in ALGORITHMS:
+            raise ConfigError(f"algorithm: got {self.algorithm!r}; one of {ALGORITHMS}.")
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"schedule: got {self.schedule!r}; one of {SCHEDULES}.")
         if not 0 <= self.final <= 1:
@@ -76,14 +86,32 @@ class OptimizerSettings:
         trained = [p for p in model.parameters() if p.requires_grad]
         if not trained:
             raise ConfigError("model: none of its parameters requires a gradient.")
+        matrices = [p for p in trained if self.algorithm == "muon" and _is_hidden(p)]
+        rest = [p for p in trained if not any(p is other for other in matrices)]
         groups = [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+            {"params": [p for p in rest if p.ndim >= 2], "weight_decay": self.weight_decay},
+            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
         betas = (self.betas[0], self.betas[1])
-        optimizer = AdamW(groups, lr=self.lr, betas=betas, eps=self.eps, fused=fused)
+        optimizer: Optimizer
+        if matrices:
+            optimizer = MuonAdamW(
+                matrices,
+                groups,
+                lr=self.lr,
+                weight_decay=self.weight_decay,
+                betas=betas,
+                eps=self.eps,
+                fused=fused,
+            )
+        else:
+            optimizer = AdamW(groups, lr=self.lr, betas=betas, eps=self.eps, fused=fused)
         return optimizer, LambdaLR(optimizer, lambda step: self.factor(step, steps))
+
+
+def _is_hidden(parameter: nn.Parameter) -> bool:
+    return parameter.ndim == 2 and min(parameter.shape) >= _SHORTEST_SIDE
 
 
 def can_fuse(model: nn.Module, precision: str) -> bool:
