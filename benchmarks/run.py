@@ -46,9 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the families asked for; 1 if outputs differ somewhere."""
     options = _parser().parse_args(arguments)
     names = [name for name in FAMILIES if any(fnmatch(name, one) for one in options.only)]
-    if not names:
-        print(f"--only: no family matches {options.only}; there are {', '.join(FAMILIES)}.")
-        return 2
+    for one in options.only:
+        if not any(fnmatch(name, one) for name in FAMILIES):
+            print(
+                f"--only: no family matches {one!r}; there are {', '.join(FAMILIES)}.",
+                file=sys.stderr,
+            )
+            return 2
     settings = Settings.fast() if options.quick else Settings()
     prepare()
     warnings.filterwarnings("ignore", module=r"(torchdyn|torchcfm|torchsde|geoopt|ot)\b")

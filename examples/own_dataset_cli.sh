@@ -23,7 +23,8 @@ np.save(sys.argv[1], np.stack([latitude, longitude], axis=1))
 END
 
 flowatlas train --data "$output/quakes.npy" --manifold sphere --degrees \
-  --preset demo --set "steps=$steps" max_seconds=none "scales=1,0.3,0.1" --output "$output/flow" --quiet
+  --preset demo --set "steps=$steps" max_seconds=none "scales=1,0.3,0.1" --output "$output/flow" \
+  --overwrite --quiet
 flowatlas sample "$output/flow" --count 1000 --output "$output/samples.csv" \
   --plot "$output/samples.png"
 flowatlas score "$output/flow" --data "$output/quakes.npy" --degrees --output "$output/scores.csv"

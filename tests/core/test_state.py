@@ -113,8 +113,9 @@ def test_map_state_keeps_the_form() -> None:
 def test_fields_are_called_with_what_was_given() -> None:
     calls: list[tuple[tuple[object, ...], dict[str, object]]] = []
 
-    def field(*inputs: object, **masks: object) -> None:
+    def field(*inputs: object, **masks: object) -> object:
         calls.append((inputs, masks))
+        return inputs[0]
 
     x, t, mask = torch.zeros(2, 3), torch.zeros(2), torch.ones(2, dtype=torch.bool)
     condition = {"label": torch.zeros(2)}

@@ -23,9 +23,11 @@ from flowatlas import (
     Dopri5,
     Euclidean,
     Euler,
+    Exact,
     FlowMatching,
     GeodesicPath,
     GivenGrid,
+    Independent,
     LinearVP,
     MinibatchOT,
     ProductManifold,
@@ -47,6 +49,7 @@ from flowatlas.errors import (
     GeometryError,
     IntervalError,
     ShapeError,
+    SolverError,
 )
 from flowatlas.networks import MLP, Classes, ProductMLP
 from flowatlas.training import FlowModule, TensorData, fit
@@ -100,8 +103,9 @@ def pose_loss(x_1: Any, **rest: Any) -> Any:
     return FlowMatching(POSE, **rest)(pose_net(), x_1)
 
 
-def plane_samples(path: Any = FLAT, **rest: Any) -> Any:
-    return sample(plane_net(), path, **{"shape": (B, 2), "solver": SOLVER, **rest})
+def plane_samples(path: Any = FLAT, field: Any = None, **rest: Any) -> Any:
+    field = plane_net() if field is None else field
+    return sample(field, path, **{"shape": (B, 2), "solver": SOLVER, **rest})
 
 
 #: What is done wrong, the exception, and what the message must say.
@@ -235,6 +239,101 @@ SHAPES: list[Case] = [
         ["generator:", "7 generators", "batch of 8", "exactly one per sample"],
     ),
     (
+        "a batch size for a shape",
+        lambda: sample(plane_net(), FLAT, shape=B, solver=SOLVER),  # type: ignore[arg-type]
+        ShapeError,
+        ["shape:", "got 8", "a tuple of sizes with the batch first", "(8, 3)"],
+    ),
+    (
+        "a batch size for the shape of a component",
+        lambda: sample(
+            pose_net(),
+            POSE,
+            shape={"rotation": (B, 3, 3), "translation": B},  # type: ignore[dict-item]
+            solver=SOLVER,
+        ),
+        ShapeError,
+        ["shape['translation']:", "got 8", "a tuple of sizes with the batch first"],
+    ),
+    (
+        "a number for t",
+        lambda: flat_loss(t=0.5),
+        ShapeError,
+        ["t:", "float", "(batch,)", "torch.full"],
+    ),
+    (
+        "a number for weights",
+        lambda: flat_loss(weight=2.0),
+        ShapeError,
+        ["weight:", "float", "(batch,)", "torch.as_tensor"],
+    ),
+    (
+        "a list to start from",
+        lambda: plane_samples(shape=None, x_init=[[0.0, 1.0]]),
+        ShapeError,
+        ["x_init:", "list", "(batch, *event)", "torch.as_tensor"],
+    ),
+    (
+        "a list to follow",
+        lambda: integrate(plane_net(), FLAT, [[0.0, 1.0]], solver=SOLVER),  # type: ignore[arg-type]
+        ShapeError,
+        ["x:", "list", "(batch, *event)", "torch.as_tensor"],
+    ),
+    (
+        "an array to score",
+        lambda: log_prob(plane_net(), FLAT, np.zeros((B, 2)), solver=SOLVER),  # type: ignore[arg-type]
+        ShapeError,
+        ["x_1:", "ndarray", "(batch, *event)", "torch.as_tensor"],
+    ),
+    (
+        "a number to interpolate to",
+        lambda: interpolate(plane_net(), FLAT, PLANE, 1.0, steps=3, solver=SOLVER),  # type: ignore[arg-type]
+        ShapeError,
+        ["y:", "float", "(batch, *event)"],
+    ),
+    (
+        "a condition without a name",
+        lambda: plane_samples(condition=torch.zeros(B)),
+        ShapeError,
+        ["condition:", "Tensor", "mapping from names to tensors", "condition={'label': y}"],
+    ),
+    (
+        "a condition that is a number",
+        lambda: flat_loss(condition={"label": 3}),
+        ShapeError,
+        ["condition['label']:", "int", "one row per sample", "torch.full((batch,), value)"],
+    ),
+    (
+        "a mask that is a list",
+        lambda: plane_samples(mask=[True] * B),
+        ShapeError,
+        ["mask:", "list", "bool tensor"],
+    ),
+    (
+        "fixed points without values",
+        lambda: plane_samples(fixed=(SEVEN,)),
+        ShapeError,
+        ["fixed['x']:", "tuple", "a pair (mask, value)"],
+    ),
+    (
+        "a model that returns a tuple",
+        lambda: FlowMatching(FLAT)(lambda x, t: (x, t), PLANE),
+        ShapeError,
+        ["prediction:", "tuple", "a tensor (batch, *event)", "a function that picks its output"],
+    ),
+    (
+        "a batch of none",
+        lambda: flat_loss(PLANE[:0]),
+        ShapeError,
+        ["x_1:", "batch of 0 samples", "one sample or more", "Skip empty batches"],
+    ),
+    (
+        "a batch of none, of a product",
+        lambda: pose_loss({name: x[:0] for name, x in POSES.items()}),
+        ShapeError,
+        ["x_1:", "batch of 0 samples", "one sample or more", "Skip empty batches"],
+    ),
+    (
         "lengths of data",
         lambda: TensorData({"x_1": PLANE, "weight": torch.ones(7)}),
         ShapeError,
@@ -292,6 +391,18 @@ VALUES: list[Case] = [
         lambda: sample(lambda x, t: torch.nan * x, FLAT, shape=(B, 2), solver=Dopri5()),
         FlowAtlasError,
         ["t = 0", "NaN", "check the model's weights"],
+    ),
+    (
+        "a network that returns NaN, by fixed steps",
+        lambda: plane_samples(path=FLAT, field=lambda x, t: torch.nan * x),
+        SolverError,
+        ["solver:", "Euler(", "t = 0 and t = 1", "lower learning rate", "more steps"],
+    ),
+    (
+        "a network that returns infinity, in a likelihood",
+        lambda: log_prob(lambda x, t: x / 0.0, FLAT, PLANE, solver=SOLVER),
+        SolverError,
+        ["solver:", "Euler(", "t = 1 and t = 0", "lower learning rate", "more steps"],
     ),
     (
         "off the sphere, in the loss",
@@ -415,16 +526,94 @@ SETTINGS: list[Case] = [
         ["without a distance: ['translation']", "Pass MinibatchOT the path"],
     ),
     (
-        "a coupling without any distance",
-        lambda: MinibatchOT(ProductManifold()),
+        "a product of nothing",
+        lambda: ProductManifold(),
         ConfigError,
-        ["space:", "no distance"],
+        ["factors:", "at least one", "name=manifold"],
     ),
     (
         "a coupling that noise prediction forbids",
         lambda: FlowMatching(AffinePath(prediction="noise"), coupling=MinibatchOT(Euclidean())),
         CapabilityError,
         ["coupling:", "MinibatchOT", "'noise'", "Use Independent()"],
+    ),
+    (
+        "field and path swapped",
+        lambda: sample(FLAT, plane_net(), shape=(B, 2), solver=SOLVER),  # type: ignore[arg-type]
+        ConfigError,
+        ["path:", "MLP", "AffinePath()"],
+    ),
+    (
+        "the class of a solver",
+        lambda: plane_samples(solver=Euler),
+        ConfigError,
+        ["solver:", "the class Euler", "Midpoint(steps=50)"],
+    ),
+    (
+        "the class of a coupling",
+        lambda: FlowMatching(FLAT, coupling=Independent),  # type: ignore[arg-type]
+        ConfigError,
+        ["coupling:", "the class Independent", "Independent()"],
+    ),
+    (
+        "one regulariser without a list",
+        lambda: FlowMatching(FLAT, regularizers=lambda sample, prediction: PLANE[:, 0]),  # type: ignore[arg-type]
+        ConfigError,
+        ["regularizers:", "function", "[regularizer]"],
+    ),
+    (
+        "the class of a divergence",
+        lambda: log_prob(plane_net(), FLAT, PLANE, solver=SOLVER, divergence=Exact),  # type: ignore[arg-type]
+        ConfigError,
+        ["divergence:", "the class Exact", "Hutchinson()"],
+    ),
+    (
+        "a number for a source",
+        lambda: plane_samples(source=3.0),
+        ConfigError,
+        ["source:", "float", "Gaussian()"],
+    ),
+    (
+        "a seed for a generator",
+        lambda: plane_samples(generator=0),
+        ConfigError,
+        ["generator:", "int", "torch.Generator().manual_seed(seed)"],
+    ),
+    (
+        "integers to draw",
+        lambda: plane_samples(dtype=torch.int64),
+        ConfigError,
+        ["dtype:", "torch.int64", "floating-point"],
+    ),
+    (
+        "half a step",
+        lambda: Euler(steps=2.5),  # type: ignore[arg-type]
+        ConfigError,
+        ["steps:", "2.5", "an integer of 1 or more"],
+    ),
+    (
+        "steps that are words",
+        lambda: Euler(steps="many"),  # type: ignore[arg-type]
+        ConfigError,
+        ["steps:", "'many'", "an integer of 1 or more"],
+    ),
+    (
+        "half a state",
+        lambda: interpolate(sphere_net(), ON_SPHERE, X, X, steps=2.5, solver=SOLVER),  # type: ignore[arg-type]
+        ConfigError,
+        ["steps:", "2.5", "an integer of 2 or more"],
+    ),
+    (
+        "one time to record",
+        lambda: integrate(plane_net(), FLAT, PLANE, times=0.5, solver=SOLVER),  # type: ignore[arg-type]
+        ConfigError,
+        ["times:", "float", "a sequence of numbers"],
+    ),
+    (
+        "a dropout in per cent",
+        lambda: flat_loss(condition_dropout=10),
+        ConfigError,
+        ["condition_dropout:", "10", "from 0 to 1"],
     ),
     (
         "an unknown benchmark",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from flowatlas.cli import main
 from flowatlas.cli.main import COMMANDS
@@ -177,6 +178,64 @@ def test_train_sample_score_on_a_file(tmp_path: Path, capsys: pytest.CaptureFixt
     # The entropy of this Gaussian; twenty steps leave a flow near its source, which it is.
     entropy = np.log(2 * np.pi * np.e * 5.0 * 0.2)
     assert -found.mean() == pytest.approx(entropy, abs=0.5)
+
+
+def test_train_replaces_nothing_unless_told_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, flow = tmp_path / "points.npy", tmp_path / "flow"
+    np.save(data, np.random.default_rng(0).normal(size=(100, 2)))
+    words = ["train", "--data", str(data), "--preset", "demo", "--output", str(flow), "--quiet"]
+    fast = ["--set", *FAST]
+    assert main([*words, *fast]) == 0
+
+    def weights() -> bytes:
+        tensors = load_file(flow / "network" / "model.safetensors")
+        return b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))
+
+    first = weights()
+
+    def refused(what: str) -> None:
+        capsys.readouterr()
+        assert main([*words, "--seed", "1", *fast]) == 2
+        message = capsys.readouterr().err
+        for word in (str(flow), f"holds {what}", "--resume", "--overwrite", "another directory"):
+            assert word in message
+        assert message.count("\n") == 1
+
+    refused("a trained flow")
+    assert main([*words, "--resume", "--overwrite", *fast]) == 2
+    assert "give one" in capsys.readouterr().err
+    assert main([*words, "--resume", *fast]) == 0
+    assert weights() == first
+    # Killed before the flow was written.
+    (flow / "flow.json").unlink()
+    refused("an unfinished training")
+    assert weights() == first
+    assert main([*words, "--overwrite", "--seed", "1", *fast]) == 0
+    assert weights() != first and (flow / "flow.json").exists()
+
+
+def test_an_overwrite_that_ends_early_leaves_no_old_flow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flowatlas.benchmarks import training
+
+    data, flow = tmp_path / "points.npy", tmp_path / "flow"
+    np.save(data, np.random.default_rng(0).normal(size=(100, 2)))
+    words = ["train", "--data", str(data), "--preset", "demo", "--output", str(flow), "--quiet"]
+    assert main([*words, "--set", *FAST]) == 0
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train_flow", interrupted)
+    capsys.readouterr()
+    assert main([*words, "--overwrite", "--set", *FAST]) == 130
+    again = capsys.readouterr().err.splitlines()[-1]
+    assert "--resume" in again and "--overwrite" not in again
+    assert main(["sample", str(flow)]) == 2
+    assert "holds no trained flow" in capsys.readouterr().err
 
 
 def test_train_on_degrees_and_score_wrong_shapes(

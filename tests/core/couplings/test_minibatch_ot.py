@@ -156,6 +156,8 @@ def test_tokens_do_not_count(generator: torch.Generator) -> None:
     path = ProductPath(x=AffinePath(), residue=Tokens())
     index = MinibatchOT(path).pair(x_0, x_1)
     assert torch.equal(index, MinibatchOT(Euclidean()).pair(x_0["x"], x_1["x"]))
+    with pytest.raises(ConfigError, match="space: a product without continuous components"):
+        MinibatchOT(ProductPath(residue=Tokens()))
     with pytest.raises(ShapeError, match="residue"):
         MinibatchOT(path.manifold).pair(x_0, x_1)
     with pytest.raises(ConfigError, match="continuous"):

@@ -243,6 +243,41 @@ class OneRadiusTooMany(Sphere):
         return (x.shape[-1] - 1) * torch.sinc(angle / math.pi).abs().log()
 
 
+class UnwrappedNormal(FlatTorus):
+    def wrapped_normal_log_prob(self, mean: Tensor, x: Tensor, std: float, images: int) -> Tensor:
+        return super().wrapped_normal_log_prob(mean, x, std, 0)
+
+
+class GeodesicsPastTheAntipode(Sphere):
+    def is_shortest(self, x: Tensor, u: Tensor) -> Tensor:
+        return self.norm(x, u) < 1.2 * math.pi
+
+
+class ShortGeodesicsAlone(Sphere):
+    def is_shortest(self, x: Tensor, u: Tensor) -> Tensor:
+        return self.norm(x, u) < math.pi / 2
+
+
+class ContractionOfOneAxis(Sphere):
+    """The density of geodesics that do not spread."""
+
+    def contraction(self, x: Tensor, y: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        density, pull = super().contraction(x, y, keep)
+        return density * keep, pull
+
+
+class UnweightedContraction(Sphere):
+    def contraction(self, x: Tensor, y: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        density, _ = super().contraction(x, y, keep)
+        return density, self.logmap(x.unsqueeze(1), y).mean(1)
+
+
+class ContractionWithoutACut(FlatTorus):
+    def contraction(self, x: Tensor, y: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        density = keep ** -float(x.shape[-1])
+        return density, self.logmap(x.unsqueeze(1), y).mean(1)
+
+
 class VolumeOfNoChart(Sphere):
     def log_volume(self, x: Tensor) -> Tensor:
         return x[..., 0]
@@ -421,6 +456,12 @@ WRONG: dict[Any, tuple[tuple[int, ...], str]] = {
     ForwardImages: (VECTOR, "exp_preimages_are_complete"),
     HalfTurns: (VECTOR, "exp_preimages_lead_to_the_point"),
     OneRadiusTooMany: (VECTOR, "log_det_expmap_is_the_jacobian uniform_density_is_one_over"),
+    UnwrappedNormal: (VECTOR, "wrapped_normal_log_prob_sums"),
+    GeodesicsPastTheAntipode: (VECTOR, "is_shortest_says_whether"),
+    ShortGeodesicsAlone: (VECTOR, "is_shortest_says_whether"),
+    ContractionOfOneAxis: (VECTOR, "contraction_is_the_push_forward"),
+    UnweightedContraction: (VECTOR, "contraction_is_the_push_forward"),
+    ContractionWithoutACut: (VECTOR, "contraction_is_the_push_forward"),
     VolumeOfNoChart: (VECTOR, "log_volume_is_that_of_the_metric"),
     InverseVolume: (VECTOR, "log_volume_is_that_of_the_metric"),
     MovedChart: (VECTOR, "tangents_of_a_chart_are_coordinate_velocities"),

@@ -113,3 +113,8 @@ def test_check_point_names_the_component() -> None:
 def test_unknown_weights_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"weights: no factor \['angle'\].*\['torus'\]"):
         ProductManifold({"angle": 2.0}, torus=FlatTorus())
+
+
+def test_a_product_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"factors: ProductManifold needs at least one"):
+        ProductManifold()

@@ -347,3 +347,9 @@ def test_draw_follows_the_data(batch: int | None, generator: torch.Generator) ->
     like = torch.zeros(3, 2, 4, dtype=torch.float64)
     x_0 = AffinePath(source=Gaussian(2.0)).draw(like, batch=batch, generator=generator)
     assert x_0.shape == (batch or 3, 2, 4) and x_0.dtype == torch.float64
+
+
+def test_a_time_that_is_a_number_is_refused(generator: torch.Generator) -> None:
+    x_0, x_1 = ends(generator, 4, 3)
+    with pytest.raises(ShapeError, match=r"t: got float.*torch.full"):
+        AffinePath().sample(x_0, x_1, 0.5)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowatlas._arguments import check_kind
 from flowatlas.errors import GeometryError, ShapeError
 from flowatlas.field import Fixed, Mask
 from flowatlas.paths._checks import check_tensor
@@ -19,6 +20,7 @@ from flowatlas.state import State
 __all__ = [
     "by_name",
     "check_data",
+    "check_path",
     "check_state",
     "fill_padding",
     "fixed_masks",
@@ -34,8 +36,14 @@ def by_name(state: State) -> Mapping[str, Tensor]:
     return {"x": state} if isinstance(state, Tensor) else state
 
 
+def check_path(path: Any) -> None:
+    """Raise `ConfigError` unless `path` is one: field and path are easily swapped."""
+    check_kind("path", path, StatePath, "AffinePath()")
+
+
 def check_state(path: StatePath, x: Any, name: str) -> None:
     """Raise `ShapeError` unless `x` has the path's components, one batch, and points in each."""
+    check_path(path)
     if isinstance(path, Path):
         if not isinstance(x, Tensor):
             raise ShapeError(
@@ -84,7 +92,12 @@ def _points_shape(path: StatePath, x: State, name: str) -> tuple[int, ...]:
     return tuple(value.shape[: value.ndim - path.components[name].point_ndim])
 
 
-def _check_mask(mask: Tensor, shape: tuple[int, ...], label: str) -> Tensor:
+def _check_mask(mask: Any, shape: tuple[int, ...], label: str) -> Tensor:
+    if not isinstance(mask, Tensor):
+        raise ShapeError(
+            f"{label}: got {type(mask).__name__}; it must be a bool tensor of shape {shape}. Use "
+            "torch.as_tensor."
+        )
     if mask.dtype != torch.bool:
         raise ShapeError(f"{label}: got dtype {mask.dtype}; it must be bool. Use {label} != 0.")
     if mask.shape != shape:
@@ -113,7 +126,13 @@ def fixed_masks(path: StatePath, fixed: Fixed | None, x: State) -> Mapping[str, 
     pairs = {"x": fixed} if isinstance(fixed, tuple) else fixed
     _check_names(pairs, x, "fixed")
     masks = {}
-    for name, (mask, value) in pairs.items():
+    for name, pair in pairs.items():
+        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], Tensor)):
+            raise ShapeError(
+                f"fixed[{name!r}]: got {type(pair).__name__}; it must be a pair (mask, value) of "
+                "tensors: which points are given, and a state that holds them."
+            )
+        mask, value = pair
         expected = by_name(x)[name].shape
         if value.shape != expected:
             raise ShapeError(
@@ -129,7 +148,13 @@ def fixed_masks(path: StatePath, fixed: Fixed | None, x: State) -> Mapping[str, 
     return masks
 
 
-def _check_names(named: Mapping[str, Any], x: State, label: str) -> None:
+def _check_names(named: Any, x: State, label: str) -> None:
+    if not isinstance(named, Mapping):
+        raise ShapeError(
+            f"{label}: got {type(named).__name__}; it must be for points of the components "
+            f"{sorted(by_name(x))}: a mapping, or for a lone path a "
+            f"{'bool tensor' if label == 'mask' else 'tuple (mask, value)'}."
+        )
     unknown = sorted(set(named) - set(by_name(x)))
     if unknown:
         raise ShapeError(f"{label}: no component {unknown}; the state has {sorted(by_name(x))}.")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from flowatlas.errors import ShapeError
+from flowatlas.errors import ConfigError, ShapeError
 
 __all__ = ["Generators", "draw", "rand", "randint", "randn"]
 
@@ -29,11 +29,17 @@ def draw(
             not depend on the batch it is drawn in.
 
     Raises:
+        ConfigError: `generator` is something else, such as a seed.
         ShapeError: if the sequence's length is not the batch size.
     """
     shape = tuple(shape)
     if generator is None or isinstance(generator, torch.Generator):
         return fn(shape, generator)
+    if not isinstance(generator, Sequence):
+        raise ConfigError(
+            f"generator: got {type(generator).__name__}; pass a torch.Generator, or a sequence of "
+            "them, one per sample. Use torch.Generator().manual_seed(seed) for a seed."
+        )
     if len(generator) != shape[0]:
         raise ShapeError(
             f"generator: got {len(generator)} generators for a batch of {shape[0]}; pass one "

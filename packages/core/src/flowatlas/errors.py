@@ -15,6 +15,7 @@ __all__ = [
     "GeometryError",
     "IntervalError",
     "ShapeError",
+    "SolverError",
 ]
 
 
@@ -40,6 +41,10 @@ class CapabilityError(FlowAtlasError, NotImplementedError):
 
 class ConfigError(FlowAtlasError, ValueError):
     """A setting, name or key is unknown or contradicts another."""
+
+
+class SolverError(FlowAtlasError, RuntimeError):
+    """A solver could not go on, or came to NaN or infinity."""
 
 
 class DataError(FlowAtlasError, ValueError):

@@ -49,16 +49,38 @@ def call_field(
     mask: Mask | None = None,
     fixed: Any = None,
 ) -> Any:
-    """Call `field` with those arguments that were given."""
+    """Call `field` with those arguments that were given.
+
+    Raises:
+        ShapeError: it returns neither a tensor nor a mapping.
+    """
     if mask is None and fixed is None:
-        return field(x, t) if condition is None else field(x, t, condition)
-    given = {name: v for name, v in (("mask", mask), ("fixed", fixed)) if v is not None}
-    return field(x, t, condition, **given)
+        prediction = field(x, t) if condition is None else field(x, t, condition)
+    else:
+        given = {name: v for name, v in (("mask", mask), ("fixed", fixed)) if v is not None}
+        prediction = field(x, t, condition, **given)
+    if not isinstance(prediction, Tensor) and not isinstance(prediction, Mapping):
+        raise ShapeError(
+            f"prediction: the model returned {type(prediction).__name__}; it must return a tensor "
+            "(batch, *event), or a mapping of tensors for a ProductPath. Wrap a model that returns "
+            "more in a function that picks its output."
+        )
+    return prediction
 
 
-def check_condition(condition: Condition, batch: int) -> None:
-    """Raise `ShapeError` unless every entry has one row per sample."""
+def check_condition(condition: Any, batch: int) -> None:
+    """Raise `ShapeError` unless it is a mapping of tensors with one row per sample."""
+    if not isinstance(condition, Mapping):
+        raise ShapeError(
+            f"condition: got {type(condition).__name__}; it must be a mapping from names to "
+            "tensors (batch, ...). Give it a name: condition={'label': y}."
+        )
     for name, value in condition.items():
+        if not isinstance(value, Tensor):
+            raise ShapeError(
+                f"condition[{name!r}]: got {type(value).__name__}; it must be a tensor with one "
+                "row per sample. Use torch.as_tensor, or torch.full((batch,), value)."
+            )
         if value.ndim == 0 or value.shape[0] != batch:
             raise ShapeError(
                 f"condition[{name!r}]: got shape {tuple(value.shape)} for a batch of {batch}; its "

@@ -163,5 +163,5 @@ def _say_how_to_resume(words: list[str]) -> None:
     import shlex
 
     if words[:2] == ["bench", "run"] or words[:1] == ["train"]:
-        again = words if "--resume" in words else [*words, "--resume"]
+        again = [word for word in words if word not in ("--resume", "--overwrite")] + ["--resume"]
         print(f"To go on where it stopped: flowatlas {shlex.join(again)}", file=sys.stderr)

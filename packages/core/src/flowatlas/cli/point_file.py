@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def _from_degrees(x: Tensor, manifold: Manifold, path: Path) -> Tensor:
                 "columns, latitude (-90 to 90) and longitude."
             )
         return unit_vectors(x[:, 0], x[:, 1])
-    if isinstance(manifold, FlatTorus):
+    if isinstance(manifold, FlatTorus) and manifold.period == 2 * math.pi:
         return manifold.projx(torch.deg2rad(x))
     raise ConfigError(f"degrees: {manifold!r} has no angles; leave the option out.")
 

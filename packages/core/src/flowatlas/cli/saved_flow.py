@@ -17,12 +17,13 @@ from flowatlas.data.kernel_mixture import KernelMixture
 from flowatlas.errors import ConfigError, DataError
 from flowatlas.manifolds import Manifold
 from flowatlas.networks import Pretrained, from_pretrained
+from flowatlas.networks._config import decode, encode
 from flowatlas.networks._files import read_json, write_json
 from flowatlas.paths.continuous import ContinuousPath
 
-__all__ = ["SavedFlow", "named_manifold"]
+__all__ = ["SavedFlow", "check_manifold", "check_output", "named_manifold"]
 
-FLOW, NETWORK, SOURCE = "flow.json", "network", "source.npz"
+FLOW, NETWORK, SOURCE, TRAINING = "flow.json", "network", "source.npz", "training"
 
 
 def named_manifold(name: str) -> Manifold:
@@ -38,6 +39,51 @@ def named_manifold(name: str) -> Manifold:
     return manifold
 
 
+def check_manifold(manifold: Manifold) -> dict[str, Any]:
+    """The manifold as JSON, from which the same is made again.
+
+    Raises:
+        ConfigError: it cannot be: its class has no name to find it by, or an argument is lost.
+    """
+    described: dict[str, Any] = encode(manifold, "manifold")
+    try:
+        again = decode(described, "manifold")
+    except ConfigError:
+        again = None
+    if type(again) is not type(manifold) or encode(again, "manifold") != described:
+        raise ConfigError(
+            f"manifold: {manifold!r} cannot be saved, for a file does not say how to make it. "
+            f"Declare its class in the entry-point group {plugins.MANIFOLDS!r}, and keep each "
+            "argument of its constructor as the attribute of that name."
+        )
+    return described
+
+
+def check_output(directory: Path, *, resume: bool, overwrite: bool) -> None:
+    """Raise for a training that would replace another by accident.
+
+    With `overwrite` the earlier flow is no more from here on, lest it is taken for the new one.
+
+    Raises:
+        ConfigError: a flow or a training is there, and is neither to go on nor to be replaced; or
+            both are asked for.
+    """
+    from flowatlas.training.train import CHECKPOINT
+
+    if resume and overwrite:
+        raise ConfigError("resume, overwrite: one goes on with what the other replaces; give one.")
+    flow, begun = directory / FLOW, (directory / TRAINING / CHECKPOINT).exists()
+    if resume or not (begun or flow.exists()):
+        return
+    if not overwrite:
+        what = "a trained flow" if flow.exists() else "an unfinished training"
+        raise ConfigError(
+            f"output: {directory} holds {what}. Go on with it (--resume), replace it "
+            "(--overwrite), or name another directory."
+        )
+    flow.unlink(missing_ok=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SavedFlow:
     """What sampling and scoring need.
@@ -46,7 +92,7 @@ class SavedFlow:
         field: the trained network.
         path: with its source.
         method: that made it.
-        manifold_name: entry point of the manifold.
+        manifold: where the points live.
         event_shape: of one point.
         mean: subtracted from data in flat space, `event_shape`; zeros elsewhere.
         scale: that such data were divided by; ones elsewhere.
@@ -56,7 +102,7 @@ class SavedFlow:
     field: nn.Module
     path: ContinuousPath
     method: Method
-    manifold_name: str
+    manifold: Manifold
     event_shape: tuple[int, ...]
     mean: Tensor
     scale: Tensor
@@ -79,9 +125,11 @@ class SavedFlow:
         """Write the directory.
 
         Raises:
+            ConfigError: a manifold that cannot be made again from a file.
             DataError: it cannot be written.
         """
         assert isinstance(self.field, Pretrained)
+        manifold = check_manifold(self.manifold)
         self.field.save_pretrained(directory / NETWORK)
         source = self.path.source
         if isinstance(source, KernelMixture):
@@ -94,7 +142,7 @@ class SavedFlow:
         write_json(
             directory / FLOW,
             {
-                "manifold": self.manifold_name,
+                "manifold": manifold,
                 "event_shape": list(self.event_shape),
                 "method": settings(self.method),
                 "mean": self.mean.tolist(),
@@ -119,7 +167,9 @@ class SavedFlow:
             )
         stored: dict[str, Any] = dict(read_json(directory / FLOW, "flow"))
         try:
-            manifold = named_manifold(stored["manifold"])
+            manifold = decode(stored["manifold"], "manifold")
+            if not isinstance(manifold, Manifold):
+                raise TypeError(f"manifold: {stored['manifold']!r} describes none")
             method = changed(next(iter(METHODS.values())), stored["method"])
             mean = torch.tensor(stored["mean"], dtype=torch.float64)
             scale = torch.tensor(stored["scale"], dtype=torch.float64)
@@ -133,7 +183,7 @@ class SavedFlow:
             field=from_pretrained(directory / NETWORK).requires_grad_(False),
             path=method.build_path(manifold, fitted),
             method=method,
-            manifold_name=stored["manifold"],
+            manifold=manifold,
             event_shape=shape,
             mean=mean,
             scale=scale,

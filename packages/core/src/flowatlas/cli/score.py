@@ -48,7 +48,7 @@ def run(options: Any) -> int:
     from flowatlas.benchmarks.config import require
     from flowatlas.benchmarks.metrics import negative_log_likelihood
     from flowatlas.cli.point_file import is_file_name, read_points, write_points
-    from flowatlas.cli.saved_flow import SavedFlow, named_manifold
+    from flowatlas.cli.saved_flow import SavedFlow
     from flowatlas.data import load
     from flowatlas.errors import DataError
 
@@ -56,8 +56,7 @@ def run(options: Any) -> int:
     flow = SavedFlow.load(Path(options.flow))
     path = Path(options.data)
     if is_file_name(options.data):
-        manifold = named_manifold(flow.manifold_name)
-        x = read_points(path, manifold, key=options.key, degrees=options.degrees)
+        x = read_points(path, flow.manifold, key=options.key, degrees=options.degrees)
     else:
         x = load(options.data, data_root=options.data_root)
     if tuple(x.shape[1:]) != flow.event_shape:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
     from torch import Tensor
 
+    from flowatlas.manifolds import Manifold
+
 
 def parser() -> ArgumentParser:
     """Options of the command."""
@@ -47,6 +49,9 @@ def parser() -> ArgumentParser:
         help="where the points live: euclidean (default for files), sphere, torus, so3, ...",
     )
     add_training(made, preset="cpu")
+    made.add_argument(
+        "--overwrite", action="store_true", help="replace the flow that is in DIR already"
+    )
     made.add_argument("--seed", type=int, default=0, metavar="S", help="of everything random")
     made.add_argument(
         "--output", type=str, default="runs/flow", metavar="DIR", help="where the flow goes"
@@ -64,7 +69,7 @@ def run(options: Any) -> int:
     from flowatlas.benchmarks.runner import apply_settings, threads
     from flowatlas.benchmarks.settings import GENERAL
     from flowatlas.benchmarks.training import train_flow
-    from flowatlas.cli.saved_flow import SavedFlow, named_manifold
+    from flowatlas.cli.saved_flow import TRAINING, SavedFlow, check_manifold, check_output
     from flowatlas.data.splits import split
     from flowatlas.errors import ConfigError
     from flowatlas.manifolds import Euclidean
@@ -74,8 +79,8 @@ def run(options: Any) -> int:
         raise ConfigError(
             f"preset: got {options.preset!r}.{close_matches(options.preset, GENERAL)}"
         )
-    x, manifold_name = _points(options)
-    manifold = named_manifold(manifold_name)
+    x, manifold = _points(options)
+    check_manifold(manifold)
     default = method_names(manifold)[0]
     method = named_method(options.method) if options.method else METHODS[default]
     preset, method = apply_settings(GENERAL[options.preset], method, settings(options.set))
@@ -86,6 +91,7 @@ def run(options: Any) -> int:
     if isinstance(manifold, Euclidean):
         mean, scale = train.mean(0), train.std(0).clamp(min=1e-12)
     directory = Path(options.output)
+    check_output(directory, resume=options.resume, overwrite=options.overwrite)
     with threads(preset.threads):
         trained = train_flow(
             method,
@@ -94,7 +100,7 @@ def run(options: Any) -> int:
             (train - mean) / scale,
             (parts.validation - mean) / scale,
             seed=options.seed,
-            directory=directory / "training",
+            directory=directory / TRAINING,
             resume=options.resume,
             progress=not options.quiet,
         )
@@ -102,7 +108,7 @@ def run(options: Any) -> int:
         field=trained.field.cpu(),
         path=trained.path,
         method=method,
-        manifold_name=manifold_name,
+        manifold=manifold,
         event_shape=tuple(x.shape[1:]),
         mean=mean,
         scale=scale,
@@ -125,8 +131,8 @@ def run(options: Any) -> int:
     return 0
 
 
-def _points(options: Any) -> tuple[Tensor, str]:
-    """The data and the name of their manifold."""
+def _points(options: Any) -> tuple[Tensor, Manifold]:
+    """The data and their manifold."""
     from flowatlas import plugins
     from flowatlas.cli.point_file import is_file_name, read_points
     from flowatlas.cli.saved_flow import named_manifold
@@ -135,17 +141,14 @@ def _points(options: Any) -> tuple[Tensor, str]:
 
     path = Path(options.data)
     if is_file_name(options.data):
-        name = options.manifold or "euclidean"
-        x = read_points(path, named_manifold(name), key=options.key, degrees=options.degrees)
-        return x, name
+        manifold = named_manifold(options.manifold or "euclidean")
+        return read_points(path, manifold, key=options.key, degrees=options.degrees), manifold
     x = load(options.data, data_root=options.data_root)
     manifold = dataset(options.data).manifold()
     declared = plugins.name_of(plugins.MANIFOLDS, type(manifold))
-    if declared is None:
-        raise ConfigError(f"data: {options.data} lies on {manifold!r}, which has no name to save.")
     if options.manifold not in (None, declared):
         raise ConfigError(
-            f"manifold: {options.data} lies on {declared!r}, got {options.manifold!r}. Leave the "
-            "option out."
+            f"manifold: {options.data} lies on {declared or repr(manifold)!r}, got "
+            f"{options.manifold!r}. Leave the option out."
         )
-    return x, declared
+    return x, manifold

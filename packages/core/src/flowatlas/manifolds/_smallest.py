@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 __all__ = ["smallest"]
@@ -13,4 +15,4 @@ def smallest(dtype: torch.dtype) -> float:
     Added to lengths, it makes quotients such as sin(a) / a and atan2(s, c) / s right at zero with
     their first derivatives, at the cost of one addition; the derivative of a norm is zero there.
     """
-    return 4 * float(torch.finfo(dtype).tiny) ** 0.5
+    return 4 * math.sqrt(torch.finfo(dtype).tiny)

@@ -16,6 +16,7 @@ from flowatlas._autodiff import jvp
 from flowatlas._random import Generators, randint, randn
 from flowatlas.errors import CapabilityError, GeometryError, ShapeError
 from flowatlas.manifolds._contraction import contraction
+from flowatlas.manifolds._wrapped_normal import wrapped_normal_log_prob
 
 __all__ = ["Capability", "Manifold"]
 
@@ -286,6 +287,14 @@ class Manifold(ABC):
     def log_det_expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """log |det d exp_x(u)| in orthonormal bases, shape `(...)`. Needs `Capability.WRAPPED`."""
         self._lacks(Capability.WRAPPED)
+
+    def wrapped_normal_log_prob(self, mean: Tensor, x: Tensor, std: float, images: int) -> Tensor:
+        """Log density at `x` of exp_mean(std e) with e standard normal, nats, shape `(...)`.
+
+        The sum over `exp_preimages(mean, x, images)`; override it where that sum is a product.
+        Needs `Capability.WRAPPED`.
+        """
+        return wrapped_normal_log_prob(self, mean, x, std, images)
 
     def is_shortest(self, x: Tensor, u: Tensor) -> Tensor:
         """Whether the geodesic from `x` along `u` is a shortest one up to time 1, `(...)`."""

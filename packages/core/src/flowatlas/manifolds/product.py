@@ -24,6 +24,9 @@ class ProductManifold:
             one factor against another's is a modelling choice; here it is explicit.
         factors: manifolds by name.
 
+    Raises:
+        ConfigError: no factors, or a weight for none of them.
+
     Example:
         ```python
         space = ProductManifold(rotation=SO3(), translation=Euclidean())
@@ -32,6 +35,9 @@ class ProductManifold:
     """
 
     def __init__(self, weights: Mapping[str, float] | None = None, /, **factors: Manifold) -> None:
+        # Empty weights come from the path of tokens alone, whose continuous part is empty.
+        if not factors and weights is None:
+            raise ConfigError("factors: ProductManifold needs at least one, as name=manifold.")
         self.factors = factors
         self.weights = {name: 1.0 for name in factors} | dict(weights or {})
         unknown = sorted(set(self.weights) - set(factors))

@@ -12,6 +12,7 @@ from torch import Tensor
 from flowatlas._random import Generators, rand
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.manifolds._contraction import normalised_pull
+from flowatlas.manifolds._wrapped_normal import log_normaliser
 from flowatlas.manifolds.base import Capability, Manifold
 
 __all__ = ["FlatTorus"]
@@ -109,6 +110,14 @@ class FlatTorus(Manifold):
 
     def log_det_expmap(self, x: Tensor, u: Tensor) -> Tensor:
         return u.new_zeros(u.shape[:-1])
+
+    def wrapped_normal_log_prob(self, mean: Tensor, x: Tensor, std: float, images: int) -> Tensor:
+        # By coordinates there are 2 k + 1 terms for each, not to the power n.
+        u = self.logmap(mean, x)
+        turns = torch.arange(-images, images + 1, dtype=x.dtype, device=x.device)
+        turns = turns.view(-1, *(1,) * u.ndim)
+        terms = -0.5 * ((u + self._length(u) * turns) / std).square()
+        return torch.logsumexp(terms, 0).sum(-1) - log_normaliser(std, x.shape[-1])
 
     def is_shortest(self, x: Tensor, u: Tensor) -> Tensor:
         return (u.abs() < self._length(u) / 2).all(-1)

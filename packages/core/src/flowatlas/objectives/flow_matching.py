@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from flowatlas._arguments import check_kind
 from flowatlas._points import (
     by_name,
     check_data,
+    check_path,
     check_state,
     fill_padding,
     fixed_masks,
@@ -105,7 +107,8 @@ class FlowMatching:
     Raises:
         CapabilityError: score or noise prediction, or a marginal velocity, with a coupling that is
             not independent.
-        ConfigError: a marginal velocity for a path that predicts something else, or for a product.
+        ConfigError: a marginal velocity for a path that predicts something else, or for a product;
+            a path, coupling or time sampler that is none.
 
     Reference: Flow Matching for Generative Modeling, Lipman et al., 2022, arXiv:2210.02747, eq. 9
     and 14; on manifolds, Chen and Lipman, 2023, arXiv:2302.03660, eq. 11. Here the squared norm is
@@ -131,6 +134,14 @@ class FlowMatching:
         self.path = path
         self.coupling = Independent() if coupling is None else coupling
         self.time_sampler = UniformTime() if time_sampler is None else time_sampler
+        check_path(path)
+        check_kind("coupling", self.coupling, Coupling, "Independent()")
+        check_kind("time_sampler", self.time_sampler, TimeSampler, "UniformTime()")
+        if not isinstance(regularizers, Iterable):
+            raise ConfigError(
+                f"regularizers: got {type(regularizers).__name__}; it takes a list of them: "
+                "[regularizer]."
+            )
         self.regularizers = tuple(regularizers)
         self.marginal = marginal
         if marginal is not None:
@@ -211,11 +222,20 @@ class FlowMatching:
             validate: whether to look at the values of x_0, x_1 and t: finite, on the manifold.
 
         Raises:
-            ShapeError: shapes that do not fit.
+            ShapeError: shapes that do not fit, or a batch of none.
             GeometryError: with `validate`, data that is not finite or off the manifold.
-            ConfigError: a paired coupling without `x_0`.
+            ConfigError: a paired coupling without `x_0`, or a dropout that is no probability.
         """
         check_state(self.path, x_1, "x_1")
+        if batch_size(x_1) == 0:
+            raise ShapeError(
+                "x_1: got a batch of 0 samples, which has no mean loss; pass one sample or more. "
+                "Skip empty batches, or correct the filter that left none."
+            )
+        if not 0 <= condition_dropout <= 1:
+            raise ConfigError(
+                f"condition_dropout: got {condition_dropout}; it is a probability, from 0 to 1."
+            )
         if x_0 is not None:
             check_state(self.path, x_0, "x_0")
         x_1 = at_least_float32(x_1)
@@ -244,6 +264,7 @@ class FlowMatching:
             if self.path.t_max < 1:
                 t = t.clamp(max=self.path.t_max)
         else:
+            _check_tensor(t, "t", "one time per sample. Use torch.full((batch,), t)")
             validate = True
         index = self.coupling.pair(x_0, x_1, generator=generator)
         if index is not None:
@@ -296,6 +317,7 @@ class FlowMatching:
         for regularizer in self.regularizers:
             per_sample = per_sample + regularizer(sample, prediction)
         if weight is not None:
+            _check_tensor(weight, "weight", "one factor per sample. Use torch.as_tensor")
             if weight.shape != per_sample.shape:
                 raise ShapeError(
                     f"weight: got shape {tuple(weight.shape)}; need {tuple(per_sample.shape)}, one "
@@ -303,6 +325,13 @@ class FlowMatching:
                 )
             per_sample = per_sample * weight
         return LossOutput(per_sample.mean(), components, per_sample.detach(), sample.t)
+
+
+def _check_tensor(value: Any, name: str, fix: str) -> None:
+    if not isinstance(value, Tensor):
+        raise ShapeError(
+            f"{name}: got {type(value).__name__}; it must be a tensor (batch,), {fix}."
+        )
 
 
 def _check_alike(x_0: State, x_1: State) -> None:

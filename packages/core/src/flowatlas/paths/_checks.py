@@ -23,9 +23,10 @@ def check_pair(x_0: Tensor, x_1: Tensor, t: Tensor, point_ndim: int) -> None:
             f"x_1: got shape {tuple(x_1.shape)}; a state has a batch axis and then at least "
             f"{point_ndim} axes for its points. Use x_1.unsqueeze(-1) for scalar data."
         )
-    if t.ndim != 1 or t.shape[0] != x_1.shape[0]:
+    if not isinstance(t, Tensor) or t.ndim != 1 or t.shape[0] != x_1.shape[0]:
+        got = f"shape {tuple(t.shape)}" if isinstance(t, Tensor) else type(t).__name__
         raise ShapeError(
-            f"t: got shape {tuple(t.shape)}; need ({x_1.shape[0]},), one time per sample. "
+            f"t: got {got}; need ({x_1.shape[0]},), one time per sample. "
             "For a single time use torch.full((batch,), t)."
         )
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from flowatlas._arguments import count
 from flowatlas._points import by_name
 from flowatlas._random import Generators
-from flowatlas.errors import ConfigError, ShapeError
+from flowatlas.errors import ShapeError
 from flowatlas.state import State, batch_size
 
 __all__ = ["in_chunks"]
@@ -42,8 +43,7 @@ def in_chunks(
     if chunk_size is None:
         size = sum(value.numel() for value in by_name(x).values()) // max(batch, 1)
         chunk_size = max(1, BUDGET // max(size * min(copies, size), 1))
-    elif chunk_size < 1:
-        raise ConfigError(f"chunk_size: got {chunk_size}; it must be 1 or more.")
+    chunk_size = count("chunk_size", chunk_size)
     if batch <= chunk_size:
         return run(x, generator=generator, **parts)
     for name, part in parts.items():
@@ -72,7 +72,7 @@ def _check_batch(value: Any, batch: int, name: str) -> None:
     elif isinstance(value, tuple):
         for one in value:
             _check_batch(one, batch, name)
-    elif value is not None:
+    elif isinstance(value, Mapping):
         for key, one in value.items():
             _check_batch(one, batch, f"{name}[{key!r}]")
 
@@ -83,13 +83,14 @@ def _slices(batch: int, size: int) -> Iterator[slice]:
 
 
 def _rows(value: Any, rows: slice) -> Any:
-    if value is None:
-        return None
     if isinstance(value, Tensor):
         return value[rows]
     if isinstance(value, tuple):
         return tuple(_rows(one, rows) for one in value)
-    return {name: _rows(one, rows) for name, one in value.items()}
+    if isinstance(value, Mapping):
+        return {name: _rows(one, rows) for name, one in value.items()}
+    # None, or what is refused where it is used.
+    return value
 
 
 def _generators(generator: Generators, rows: slice) -> Generators:

@@ -11,7 +11,6 @@ from torch import Tensor
 from flowatlas._points import (
     by_name,
     check_data,
-    check_state,
     fill_padding,
     fixed_masks,
     impose,
@@ -55,7 +54,6 @@ class PathDynamics(Dynamics):
         fixed: Fixed | None = None,
         generator: Generators = None,
     ) -> None:
-        check_state(path, x, name)
         if condition is not None:
             check_condition(condition, batch_size(x))
         self._name = name

@@ -31,13 +31,17 @@ def check_prediction(path: StatePath, prediction: Any, x: State) -> None:
             continue
         value, output = (x, prediction) if single else (by_name(x)[name], prediction[name])
         assert isinstance(value, Tensor)
+        label = "prediction" if single else f"prediction[{name!r}]"
+        if not isinstance(output, Tensor):
+            raise ShapeError(
+                f"{label}: the model returned {type(output).__name__}; it must be a tensor."
+            )
         shape = tuple(value.shape)
         if component.prediction != "target":
             point = component.manifold.point_shape_of(value)
             lead = shape[: len(shape) - len(point)]
             shape = (*lead, *component.manifold.tangent_shape(point))
         if tuple(output.shape) != shape:
-            label = "prediction" if single else f"prediction[{name!r}]"
             raise ShapeError(
                 f"{label}: the model returned shape {tuple(output.shape)}; "
                 f"{component.prediction!r} prediction needs {shape}."

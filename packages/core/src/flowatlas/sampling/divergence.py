@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowatlas._arguments import count
 from flowatlas._autodiff import jvp, vjp
 from flowatlas._points import by_name
 from flowatlas._random import Generators
-from flowatlas.errors import ConfigError
 from flowatlas.manifolds.base import Manifold, draw_noise
 
 __all__ = ["Divergence", "Exact", "Hutchinson"]
@@ -62,9 +63,7 @@ class Exact(Divergence):
     """
 
     def __init__(self, chunk_size: int = 64) -> None:
-        if chunk_size < 1:
-            raise ConfigError(f"chunk_size: got {chunk_size}; it must be 1 or more.")
-        self.chunk_size = self.copies = chunk_size
+        self.chunk_size = self.copies = count("chunk_size", chunk_size)
 
     def __call__(
         self, velocity: Velocity, x: Any, manifolds: dict[str, Manifold], probe: Any
@@ -92,9 +91,7 @@ class Hutchinson(Divergence):
     """
 
     def __init__(self, probes: int = 1, *, rademacher: bool = True) -> None:
-        if probes < 1:
-            raise ConfigError(f"probes: got {probes}; it must be 1 or more.")
-        self.probes, self.rademacher = probes, rademacher
+        self.probes, self.rademacher = count("probes", probes), rademacher
 
     def probe(self, x: Any, manifolds: dict[str, Manifold], generator: Generators) -> Any:
         return [
@@ -166,12 +163,12 @@ def _directions(manifold: Manifold, x: Tensor, size: int) -> Iterator[Tensor]:
     tangent_shape = basis.shape[point_axes + 2 :]
     dimension = basis.shape[point_axes + 1]
     batch, points = x.shape[0], x.shape[1 : 1 + point_axes]
-    flat = basis.reshape(batch, -1, dimension, *tangent_shape)
-    count = flat.shape[1]
-    for start in range(0, count * dimension, size):
-        index = torch.arange(start, min(start + size, count * dimension), device=x.device)
+    number = math.prod(points)
+    flat = basis.reshape(batch, number, dimension, *tangent_shape)
+    for start in range(0, number * dimension, size):
+        index = torch.arange(start, min(start + size, number * dimension), device=x.device)
         where, which = index // dimension, index % dimension
-        u = flat.new_zeros(len(index), batch, count, *tangent_shape)
+        u = flat.new_zeros(len(index), batch, number, *tangent_shape)
         u[torch.arange(len(index), device=x.device), :, where] = flat[:, where, which].transpose(
             0, 1
         )

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from flowatlas._arguments import check_kind
+from flowatlas._points import check_state
 from flowatlas._precision import at_least_float32
 from flowatlas._random import Generators
 from flowatlas.errors import CapabilityError, ConfigError, IntervalError
@@ -16,6 +18,7 @@ from flowatlas.field import Condition, Field, Fixed, Mask
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.discrete import DiscretePath
 from flowatlas.sampling._dynamics import PathDynamics
+from flowatlas.sampling._finite import check_finite
 from flowatlas.solvers.base import Solver
 from flowatlas.state import State
 
@@ -80,15 +83,18 @@ def integrate(
         fixed: `(mask, value)` of points to hold, or a mapping of such.
         generator: for discrete components; one, or one per sample.
         enable_grad: whether gradients flow through the integration.
-        validate: whether to check that `x` is finite and on the manifold.
+        validate: whether to check that `x` is finite and on the manifold, and the end finite.
 
     Raises:
         ShapeError: a state, condition, mask or prediction that does not fit.
-        ConfigError: `times` that are not strictly monotone between the two ends.
+        ConfigError: `times` that are not strictly monotone between the two ends; a path or solver
+            that is none.
         IntervalError: times outside [0, 1], or where the velocity is infinite.
         GeometryError: a state that is not finite or off the manifold.
         CapabilityError: going backward with discrete components.
+        SolverError: the end is not finite, or the solver could not go on.
     """
+    check_state(path, x, "x")
     return follow(
         field,
         path,
@@ -119,15 +125,17 @@ def follow(
     times: Sequence[float] = (),
     enable_grad: bool,
     validate: bool,
+    drawn: bool = False,
     **parts: Any,
 ) -> Solution:
-    """`integrate` for a state that its user knows by `name`."""
+    """`integrate` for a state that its user knows by `name`, or that was `drawn` from a source."""
+    check_kind("solver", solver, Solver, "Midpoint(steps=50)")
     _check_times(path, start, end, times)
     x = at_least_float32(x)
     begin, stop = _within(path, start), _within(path, end)
     with torch.set_grad_enabled(enable_grad and torch.is_grad_enabled()):
         dynamics = PathDynamics(field, path, x, name=name, **parts)
-        last = dynamics.continuous(dynamics.prepare(x, validate))
+        last = dynamics.continuous(dynamics.prepare(x, validate and not drawn))
         states, accepted, rejected = [dynamics.record(last)], 0, 0
         if begin != stop:
             found = solver.solve(dynamics, last, [begin, *times, stop])
@@ -141,6 +149,8 @@ def follow(
             states[-1] = dynamics.record(last)
         states = [dynamics.impose(state) for state in states]
         ends = (start, *times, end) if start != end else (start,)
+        if validate:
+            check_finite(solver, ends, states)
         return Solution(states[-1], ends, tuple(states), dynamics.nfe, accepted, rejected)
 
 
@@ -152,6 +162,10 @@ def _check_times(path: StatePath, start: float, end: float, times: Sequence[floa
     for name, t in (("start", start), ("end", end)):
         if not 0.0 <= t <= 1.0:
             raise IntervalError(f"{name}: got {t}; times run from 0 (source) to 1 (data).")
+    if not isinstance(times, Sequence):
+        raise ConfigError(
+            f"times: got {type(times).__name__}; it must be a sequence of numbers, such as (0.5,)."
+        )
     sign = 1 if start < end else -1
     if times and not all(sign * (s - t) > 0 for t, s in pairwise([start, *times, end])):
         raise ConfigError(

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from flowatlas._points import by_name
-from flowatlas.errors import ConfigError, ShapeError
+from flowatlas._arguments import count
+from flowatlas._points import by_name, check_state
+from flowatlas.errors import ShapeError
 from flowatlas.field import Field
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.continuous import ContinuousPath
@@ -50,10 +51,11 @@ def interpolate(
 
     Raises:
         ConfigError: fewer than two steps.
-        ShapeError: `x` and `y` of different shapes.
+        ShapeError: `x` and `y` of different shapes, or no states of the path.
     """
-    if steps < 2:
-        raise ConfigError(f"steps: got {steps}; at least 2, for the two ends.")
+    steps = count("steps", steps, least=2)
+    for name, state in (("x", x), ("y", y)):
+        check_state(path, state, name)
     shapes = [{k: tuple(v.shape) for k, v in by_name(state).items()} for state in (x, y)]
     if shapes[0] != shapes[1]:
         raise ShapeError(f"y: got shapes {shapes[1]} beside {shapes[0]} of x; they must be equal.")

@@ -7,17 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowatlas._points import by_name, point_masks
+from flowatlas._arguments import check_kind
+from flowatlas._points import by_name, check_state, point_masks
 from flowatlas._precision import at_least_float32
 from flowatlas._random import Generators
-from flowatlas.errors import CapabilityError, ConfigError, IntervalError, ShapeError
+from flowatlas.errors import CapabilityError, IntervalError, ShapeError
 from flowatlas.field import Condition, Field, Mask
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.sampling._chunks import in_chunks
 from flowatlas.sampling._density_dynamics import LOG_DENSITY, DensityDynamics
+from flowatlas.sampling._finite import check_finite
 from flowatlas.sampling.divergence import Divergence, Exact
-from flowatlas.sampling.sample import Sources
+from flowatlas.sampling.sample import Sources, base_sources
 from flowatlas.solvers.base import Solver
 from flowatlas.sources.base import Source
 from flowatlas.state import State
@@ -61,7 +63,8 @@ def log_prob(
             velocity is infinite at the data.
         chunk_size: samples at once; chosen to bound memory if None.
         enable_grad: whether gradients flow to the field and `x_1`.
-        validate: whether to check that `x_1` is finite and on its manifold.
+        validate: whether to check that `x_1` is finite and on its manifold, and what it is taken
+            to finite.
 
     Returns:
         `(batch,)`, in nats with respect to the manifold's volume.
@@ -69,13 +72,18 @@ def log_prob(
     Raises:
         CapabilityError: a discrete component, or a source without a density.
         IntervalError: a prediction kind whose velocity is infinite at `start`.
+        ConfigError: a path, solver, source or divergence that is none.
+        ShapeError: a state, condition, mask or prediction that does not fit.
+        SolverError: x_0 or the divergence is not finite, or the solver could not go on.
 
     Reference: FFJORD, Grathwohl et al., 2018, arXiv:1810.01367, eq. 4; on manifolds, Neural
     Manifold Ordinary Differential Equations, Lou et al., 2020, arXiv:2006.10254, section 4.
     """
+    check_state(path, x_1, "x_1")
     sources = _sources(path, source)
     x_1 = at_least_float32(x_1)
     divergence = Exact() if divergence is None else divergence
+    _check_kinds(solver, divergence)
     interval = path.interval
     if not interval.start < start <= interval.end:
         raise IntervalError(
@@ -87,7 +95,10 @@ def log_prob(
     def run(x: State, *, generator: Generators, **parts: Any) -> Tensor:
         dynamics = DensityDynamics(field, path, x, divergence, generator, name="x_1", **parts)
         state = dynamics.augmented(dynamics.flow.prepare(x, validate))
-        found = solver.solve(dynamics, state, [start, interval.start])
+        times = [start, interval.start]
+        found = solver.solve(dynamics, state, times)
+        if validate:
+            check_finite(solver, times, [state, found.x])
         x_0, gained = dynamics.split(found.x)
         return _source_log_prob(path, sources, x_0, parts["mask"]) + gained
 
@@ -131,10 +142,13 @@ def sample_with_log_prob(
     Raises:
         CapabilityError: a discrete component, or a source without a density.
         IntervalError: a prediction kind whose velocity is infinite at the data.
+        SolverError: x_1 or the divergence is not finite, or the solver could not go on.
     """
+    check_state(path, x_0, "x_0")
     sources = _sources(path, source)
     x_0 = at_least_float32(x_0)
     divergence = Exact() if divergence is None else divergence
+    _check_kinds(solver, divergence)
     if path.interval.end < 1.0:
         raise IntervalError(
             f"path: its velocity is finite only up to t = {path.interval.end:g}, so samples at "
@@ -145,7 +159,10 @@ def sample_with_log_prob(
         dynamics = DensityDynamics(field, path, x, divergence, generator, name="x_0", **parts)
         x = dynamics.flow.prepare(x, validate)
         base = _source_log_prob(path, sources, x, parts["mask"])
-        found = solver.solve(dynamics, dynamics.augmented(x), [path.interval.start, 1.0])
+        state, times = dynamics.augmented(x), [path.interval.start, 1.0]
+        found = solver.solve(dynamics, state, times)
+        if validate:
+            check_finite(solver, times, [state, found.x])
         return {**found.x, LOG_DENSITY: base - found.x[LOG_DENSITY]}
 
     with torch.set_grad_enabled(enable_grad and torch.is_grad_enabled()):
@@ -162,20 +179,20 @@ def sample_with_log_prob(
     return (found["x"] if isinstance(x_0, Tensor) else found), value
 
 
+def _check_kinds(solver: Solver, divergence: Divergence) -> None:
+    check_kind("solver", solver, Solver, "Dopri5(rtol=1e-6)")
+    check_kind("divergence", divergence, Divergence, "Hutchinson()")
+
+
 def _sources(path: StatePath, source: Sources | None) -> dict[str, Source]:
     """The base law of each component, all with densities."""
-    others = {"x": source} if isinstance(source, Source) else dict(source or {})
-    unknown = sorted(set(others) - set(path.components))
-    if unknown:
-        raise ConfigError(f"source: no component {unknown}; there are {sorted(path.components)}.")
-    sources = {}
+    sources = base_sources(path, source)
     for name, component in path.components.items():
         if not isinstance(component, ContinuousPath):
             raise CapabilityError(
                 f"{name}: {type(component).__name__} is discrete and has no density by "
                 "integration; log_prob takes paths whose components are all continuous."
             )
-        sources[name] = others.get(name) or component.source
         if not sources[name].has_density:
             raise CapabilityError(
                 f"source: {type(sources[name]).__name__} (component {name!r}) has no density. "

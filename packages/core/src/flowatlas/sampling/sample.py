@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import index
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from flowatlas._arguments import check_kind
+from flowatlas._points import check_path, check_state
 from flowatlas._random import Generators
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.field import Condition, Field, Fixed, Mask
@@ -62,14 +66,17 @@ def sample(
         generator: one, or one per sample: then a sample does not depend on its batch.
         chunk_size: samples integrated at once; chosen to bound memory if None.
         enable_grad: whether gradients flow to the field, the condition and `x_init`.
-        validate: whether to check `x_init`.
+        validate: whether to check that `x_init` is finite and on the manifold, and the samples
+            finite.
 
     Returns:
         Tensor or mapping of `shape`.
 
     Raises:
         ConfigError: unless exactly one of `shape` and `x_init` is given; a late start without
-            `x_init`.
+            `x_init`; a path, solver or source that is none.
+        ShapeError: a shape, state, condition, mask or prediction that does not fit.
+        SolverError: samples are not finite, or the solver could not go on.
 
     Example:
         ```python
@@ -84,8 +91,7 @@ def sample(
                 f"start: got {start} without x_init; the source is the law at t = 0. Pass x_init=."
             )
         assert shape is not None
-        x_init = draw_source(path, shape, source, generator, dtype, device)
-        validate = False
+        drawn = draw_source(path, shape, source, generator, dtype, device)
     elif not (source is None and dtype is None and device is None):
         raise ConfigError(
             "source, dtype, device: they are about drawing x_0, and x_init was given. Leave them "
@@ -94,8 +100,9 @@ def sample(
     return _moved(
         field,
         path,
-        x_init,
+        drawn if x_init is None else x_init,
         name="x_init",
+        drawn=x_init is None,
         generator=generator,
         chunk_size=chunk_size,
         parts={"condition": condition, "mask": mask, "fixed": fixed},
@@ -112,15 +119,17 @@ def _moved(
     path: StatePath,
     x: State,
     *,
+    name: str,
     generator: Generators,
     chunk_size: int | None,
     parts: Mapping[str, Any],
     **options: Any,
 ) -> Any:
     """Where `x` ends, chunk by chunk; `parts` are sliced with it."""
+    check_state(path, x, name)
 
     def run(x: State, *, generator: Generators, **parts: Any) -> Any:
-        return follow(field, path, x, generator=generator, **parts, **options).x
+        return follow(field, path, x, name=name, generator=generator, **parts, **options).x
 
     return in_chunks(run, x, chunk_size, generator, **parts)
 
@@ -134,6 +143,9 @@ def draw_source(
     device: torch.device | str | None,
 ) -> Any:
     """x_0 of the given shape from the path's source, or from another."""
+    check_path(path)
+    if not isinstance(dtype, torch.dtype | None) or (dtype and not dtype.is_floating_point):
+        raise ConfigError(f"dtype: got {dtype!r}; it must be floating-point: torch.float32.")
     names = path.components
     single = not isinstance(shape, Mapping)
     shapes = shape if isinstance(shape, Mapping) else {"x": shape}
@@ -142,16 +154,47 @@ def draw_source(
             f"shape: got components {sorted(shapes)}; the path has {sorted(names)}. A lone path "
             "takes a tuple, a product a mapping of tuples."
         )
-    others = {"x": source} if isinstance(source, Source) else dict(source or {})
-    if set(others) - set(names):
-        raise ConfigError(f"source: no component {sorted(set(others) - set(names))} in the path.")
+    sources = base_sources(path, source)
     x_0 = {
-        name: (others.get(name) or component.source).sample(
-            tuple(shapes[name]), generator=generator, dtype=dtype, device=device
+        name: sources[name].sample(
+            _sizes(shapes[name], "shape" if single else f"shape[{name!r}]"),
+            generator=generator,
+            dtype=dtype,
+            device=device,
         )
-        for name, component in names.items()
+        for name in names
     }
     return x_0["x"] if single else x_0
+
+
+def _sizes(shape: Any, name: str) -> tuple[int, ...]:
+    try:
+        sizes = tuple(index(size) for size in shape)
+    except TypeError:
+        sizes = ()
+    if not sizes or min(sizes) < 0:
+        got = "a tensor" if isinstance(shape, Tensor) else repr(shape)
+        raise ShapeError(
+            f"{name}: got {got}; it must be a tuple of sizes with the batch first, such as (8, 3) "
+            "for eight points of three coordinates."
+        )
+    return sizes
+
+
+def base_sources(path: StatePath, source: Sources | None) -> dict[str, Source]:
+    """The law of x_0 of each component: the path's, unless `source` names another.
+
+    Raises:
+        ConfigError: a component that the path does not have, or a source that is none.
+    """
+    others = source if isinstance(source, Mapping) else {"x": source}
+    others = {name: one for name, one in others.items() if one is not None}
+    unknown = sorted(set(others) - set(path.components))
+    if unknown:
+        raise ConfigError(f"source: no component {unknown}; there are {sorted(path.components)}.")
+    for one in others.values():
+        check_kind("source", one, Source, "Gaussian()")
+    return {name: others.get(name, part.source) for name, part in path.components.items()}
 
 
 def encode(

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowatlas.errors import ConfigError, FlowAtlasError
+from flowatlas._arguments import check_kind, count
+from flowatlas.errors import ConfigError, SolverError
 from flowatlas.solvers.base import Dynamics, Solver, Trajectory
 from flowatlas.solvers.control import Control, Shared
 from flowatlas.solvers.runge_kutta import Tableau, combined, run_stages
@@ -44,7 +45,7 @@ ERROR = (
 )
 
 
-class StepSizeError(FlowAtlasError, RuntimeError):
+class StepSizeError(SolverError):
     """An adaptive solver could not go on."""
 
 
@@ -79,7 +80,7 @@ class Dopri5(Solver):
         max_steps: most steps, accepted and rejected, between two requested times.
 
     Raises:
-        ConfigError: a negative tolerance, or both zero; `max_steps` below 1.
+        ConfigError: a negative tolerance, or both zero; no control; `max_steps` below 1.
         StepSizeError: on `solve`, if the field is not finite, or `max_steps` do not suffice.
 
     Reference: Solving Ordinary Differential Equations I, Hairer, Norsett and Wanner, 1993, table
@@ -98,15 +99,16 @@ class Dopri5(Solver):
             raise ConfigError(
                 f"rtol, atol: got {rtol}, {atol}; they must be zero or more, and one positive."
             )
-        if max_steps < 1:
-            raise ConfigError(f"max_steps: got {max_steps}; it must be 1 or more.")
         self.rtol, self.atol = rtol, atol
         self.control = Shared() if control is None else control
-        self.max_steps = max_steps
+        check_kind("control", self.control, Control, "PerSample()")
+        self.max_steps = count("max_steps", max_steps)
 
     def solve(self, dynamics: Dynamics, x: Any, times: Sequence[float]) -> Trajectory:
         states = [dynamics.record(x)]
         t = dynamics.time(times[0])
+        if not len(t):
+            return Trajectory(x, states * len(times), accepted=0, rejected=0)
         first = dynamics.begin(x, t)
         pace = self._first_pace(dynamics, x, t, first, times[-1] - times[0])
         accepted = rejected = 0

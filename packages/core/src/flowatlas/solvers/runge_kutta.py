@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowatlas._arguments import check_kind
 from flowatlas.errors import ConfigError
 from flowatlas.solvers.base import Dynamics, Solver, Trajectory
 from flowatlas.solvers.time_grid import TimeGrid, UniformGrid
@@ -97,7 +98,7 @@ class FixedStepSolver(Solver):
         grid: where to put the knots instead; give one of the two.
 
     Raises:
-        ConfigError: neither or both given, or fewer than one step.
+        ConfigError: neither or both given, fewer than one step, or a grid that is none.
     """
 
     def __init__(self, steps: int | None = None, *, grid: TimeGrid | None = None) -> None:
@@ -108,6 +109,7 @@ class FixedStepSolver(Solver):
                 f"{name}(grid=UniformGrid(50))."
             )
         self.grid = UniformGrid(steps) if steps is not None else grid
+        check_kind("grid", self.grid, TimeGrid, "UniformGrid(50)")
 
     @abstractmethod
     def step(self, dynamics: Dynamics, x: Any, t: Tensor, h: Tensor, first: Any) -> Any:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 
+from flowatlas._arguments import count
 from flowatlas.errors import ConfigError, IntervalError
 
 __all__ = ["GivenGrid", "ShiftedGrid", "TimeGrid", "UniformGrid"]
@@ -31,7 +32,7 @@ class UniformGrid(TimeGrid):
     """`steps` equal steps."""
 
     def __init__(self, steps: int) -> None:
-        self.steps = _positive(steps)
+        self.steps = count("steps", steps)
 
     def knots(self, start: float, end: float) -> list[float]:
         h = (end - start) / self.steps
@@ -52,7 +53,7 @@ class ShiftedGrid(TimeGrid):
     def __init__(self, steps: int, shift: float) -> None:
         if not 0 < shift < math.inf:
             raise ConfigError(f"shift: got {shift}; it must be positive and finite.")
-        self.steps, self.shift = _positive(steps), shift
+        self.steps, self.shift = count("steps", steps), shift
 
     def knots(self, start: float, end: float) -> list[float]:
         s = self.shift
@@ -76,7 +77,12 @@ class GivenGrid(TimeGrid):
     """
 
     def __init__(self, times: Sequence[float]) -> None:
-        times = [float(t) for t in times]
+        try:
+            times = [float(t) for t in times]
+        except (TypeError, ValueError):
+            raise ConfigError(
+                f"times: got {times!r}; a grid needs a sequence of numbers."
+            ) from None
         rising = all(a < b for a, b in pairwise(times))
         falling = all(a > b for a, b in pairwise(times))
         if len(times) < 2 or not (rising or falling):
@@ -97,9 +103,3 @@ class GivenGrid(TimeGrid):
 
     def __repr__(self) -> str:
         return f"GivenGrid({self.times})"
-
-
-def _positive(steps: int) -> int:
-    if not (math.isfinite(steps) and int(steps) == steps and steps >= 1):
-        raise ConfigError(f"steps: got {steps}; it must be an integer of 1 or more.")
-    return int(steps)

@@ -11,7 +11,6 @@ from torch import Tensor
 from flowatlas._random import Generators
 from flowatlas.errors import CapabilityError, ConfigError, ShapeError
 from flowatlas.manifolds.base import Capability, Manifold
-from flowatlas.manifolds.torus import FlatTorus
 from flowatlas.sources.base import Source
 
 __all__ = ["WrappedNormal", "images_needed"]
@@ -104,35 +103,7 @@ class WrappedNormal(Source):
         images = self.images
         if images is None:
             images = images_needed(self.spread, manifold.injectivity_radius, dimension)
-        constant = dimension * (math.log(self.spread) + 0.5 * math.log(2 * math.pi))
-        if isinstance(manifold, FlatTorus):
-            return self._torus_sum(manifold, mean, x, images) - constant
-        u = manifold.exp_preimages(mean, x, images)
-        mean = mean.expand(u.shape[0], *mean.shape)
-        square = manifold.inner(mean, u, u)
-        terms = -0.5 * square / self.spread**2 - manifold.log_det_expmap(mean, u)
-        terms = torch.where(self._again(mean, u, square), -torch.inf, terms)
-        return torch.logsumexp(terms, 0) - constant
-
-    def _again(self, mean: Tensor, u: Tensor, square: Tensor) -> Tensor:
-        """Preimages that are the shortest one once more.
-
-        Where x is m itself the windings have no direction, and come out as zero. Windings that
-        differ are two injectivity radii apart or more.
-        """
-        shortest = square.argmin(0, keepdim=True)
-        index = shortest.view(*shortest.shape, *(1,) * (u.ndim - square.ndim))
-        gap = u - u.gather(0, index.expand(1, *u.shape[1:]))
-        same = self.manifold.inner(mean, gap, gap) < self.manifold.injectivity_radius**2
-        return same.scatter(0, shortest, False)
-
-    def _torus_sum(self, manifold: FlatTorus, mean: Tensor, x: Tensor, images: int) -> Tensor:
-        """The sum over windings by coordinates: 2 k + 1 terms for each, not to the power n."""
-        u = manifold.logmap(mean, x).unsqueeze(-1)
-        period = torch.as_tensor(manifold.period, dtype=x.dtype, device=x.device).unsqueeze(-1)
-        turns = torch.arange(-images, images + 1, dtype=x.dtype, device=x.device)
-        terms = -0.5 * ((u + period * turns) / self.spread).square()
-        return torch.logsumexp(terms, -1).sum(-1)
+        return manifold.wrapped_normal_log_prob(mean, x, self.spread, images)
 
     def _mean(
         self, shape: Sequence[int], dtype: torch.dtype, device: torch.device | str | None

@@ -87,6 +87,20 @@ class MeasureTests(Setup):
         return torch.logsumexp(torch.stack(terms), 0).exp()
 
     @requires(Capability.WRAPPED)
+    def test_wrapped_normal_log_prob_sums_over_the_preimages(self) -> None:
+        """The log of the sum of their densities, and so at the mean itself without windings."""
+        x = self.point(20)
+        y = self.manifold.expmap(x, self.tangent(x, stream=101))
+        for std in (0.1 * self.radius, self.radius):
+            expected = self.wrapped_density(x, y, std).log()
+            actual = self.manifold.wrapped_normal_log_prob(x, y, std, 1)
+            self.close(actual, expected, f"wrapped_normal_log_prob is another at {std:.3f}", 1e-8)
+            peak = -self.dimension * math.log(std * math.sqrt(2 * math.pi))
+            actual = self.manifold.wrapped_normal_log_prob(x, x, std, 0)
+            expected = torch.full_like(actual, peak)
+            self.close(actual, expected, "wrapped_normal_log_prob(x, x, std, 0) is another", 1e-8)
+
+    @requires(Capability.WRAPPED)
     def test_exp_preimages_lead_to_the_point(self) -> None:
         """exp_x(u) = y for each of them; with images = 0 there is logmap alone."""
         x = self.point(20)

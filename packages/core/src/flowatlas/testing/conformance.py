@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowatlas.testing._contraction import ContractionTests
 from flowatlas.testing._declarations import DeclarationTests
 from flowatlas.testing._geodesics import GeodesicTests
 from flowatlas.testing._maps import MapTests
@@ -18,6 +19,7 @@ class ManifoldConformance(
     GeodesicTests,
     SteppingTests,
     MeasureTests,
+    ContractionTests,
     RandomTests,
     NumericsTests,
     DeclarationTests,
