@@ -19,6 +19,7 @@ from flowatlas.plugins import close_matches
 from flowatlas.schedulers import CondOT, Cosine, LinearVP, Polynomial, Scheduler
 from flowatlas.solvers import RK4, Euler, Heun, Midpoint, Solver
 from flowatlas.sources import Gaussian, Source, Uniform
+from flowatlas.time_samplers import Beta, TimeSampler, UniformTime
 
 __all__ = ["METHODS", "Method", "fixed_step_solver", "method_names", "named_method"]
 
@@ -33,13 +34,14 @@ _SOLVERS: dict[str, Callable[..., Solver]] = {
     "heun": Heun,
     "rk4": RK4,
 }
+_TIMES: dict[str, TimeSampler] = {"uniform": UniformTime(), "late": Beta(1.0, 0.5)}
 #: Evaluations of the field per step.
 STAGES = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """One way to train and sample a flow on points of a manifold.
+    r"""One way to train and sample a flow on points of a manifold.
 
     Attributes:
         name: how the command line knows it.
@@ -53,6 +55,8 @@ class Method:
         prediction: what the network predicts.
         regression: on the velocity of each pair, `"conditional"`, or on that of all the training
             points at once, `"marginal"` (geodesic paths from the uniform law).
+        times: how t is drawn in training: `"uniform"`, or `"late"`, with a density of
+            $\tfrac12 (1 - t)^{-1/2}$, for laws with detail that only the end of the flow makes.
         solver: for samples: `"euler"`, `"midpoint"`, `"heun"` or `"rk4"`.
         solver_steps: of it.
     """
@@ -65,6 +69,7 @@ class Method:
     coupling: str = "independent"
     prediction: str = "velocity"
     regression: str = "conditional"
+    times: str = "uniform"
     solver: str = "midpoint"
     solver_steps: int = 50
 
@@ -76,6 +81,7 @@ class Method:
             ("coupling", ("independent", "ot")),
             ("prediction", ("velocity", "target", "noise", "score")),
             ("regression", ("conditional", "marginal")),
+            ("times", tuple(_TIMES)),
             ("solver", tuple(_SOLVERS)),
         ):
             value = getattr(self, name)
@@ -156,7 +162,9 @@ class Method:
         marginal = None
         if self.regression == "marginal":
             marginal = EmpiricalFlow(path.manifold, train, self._scheduler())
-        return FlowMatching(path, coupling=coupling, marginal=marginal)
+        return FlowMatching(
+            path, coupling=coupling, time_sampler=_TIMES[self.times], marginal=marginal
+        )
 
     def build_solver(self) -> Solver:
         """The solver for samples."""
@@ -187,10 +195,11 @@ METHODS = {
         ),
         Method(
             name="geodesic-marginal",
-            summary="geodesic path from the uniform law, regression on the velocity of all points",
+            summary="geodesic path from the uniform law, regression on all points, at late times",
             path="geodesic",
             source="uniform",
             regression="marginal",
+            times="late",
         ),
         Method(
             name="geodesic-fitted",
