@@ -90,7 +90,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "gpu": replace(_EARTH_GPU, depth=10, lr=1e-4, weight_decay=0.001),
     },
     "earth/flood": {
-        # No copies, and so nothing to be gained by sharpness: more steps fit the training set alone.
+        # No copies, so that sharpness gains nothing: more steps fit the training set alone.
         "cpu": replace(_EARTH, steps=3000, weight_decay=0.3),
         "gpu": replace(_EARTH_GPU, depth=7, batch=16384, lr=1e-4, weight_decay=0.01),
     },
