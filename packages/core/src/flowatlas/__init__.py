@@ -31,7 +31,11 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "ContinuousPath",
         "DiscretePath",
         "GeodesicPath",
+        "Jumps",
+        "MixturePath",
         "PathSample",
+        "PerPosition",
+        "PerToken",
         "ProductPath",
     ),
     "flowatlas.sampling": (
@@ -47,7 +51,9 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "flowatlas.schedulers": (
         "CondOT",
+        "ConvexCosine",
         "Cosine",
+        "Cubic",
         "Exponential",
         "LinearVP",
         "Polynomial",
@@ -64,9 +70,20 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "PerSample",
         "Shared",
         "ShiftedGrid",
+        "TauLeaping",
         "UniformGrid",
     ),
-    "flowatlas.sources": ("IGSO3", "Empirical", "Gaussian", "Source", "Uniform", "WrappedNormal"),
+    "flowatlas.sources": (
+        "IGSO3",
+        "Categorical",
+        "Empirical",
+        "Gaussian",
+        "Mask",
+        "Source",
+        "Uniform",
+        "UniformTokens",
+        "WrappedNormal",
+    ),
     "flowatlas.time_samplers": (
         "Beta",
         "LogitNormal",
@@ -145,7 +162,11 @@ if TYPE_CHECKING:
     from flowatlas.paths import ContinuousPath as ContinuousPath
     from flowatlas.paths import DiscretePath as DiscretePath
     from flowatlas.paths import GeodesicPath as GeodesicPath
+    from flowatlas.paths import Jumps as Jumps
+    from flowatlas.paths import MixturePath as MixturePath
     from flowatlas.paths import PathSample as PathSample
+    from flowatlas.paths import PerPosition as PerPosition
+    from flowatlas.paths import PerToken as PerToken
     from flowatlas.paths import ProductPath as ProductPath
     from flowatlas.sampling import Exact as Exact
     from flowatlas.sampling import Hutchinson as Hutchinson
@@ -157,7 +178,9 @@ if TYPE_CHECKING:
     from flowatlas.sampling import sample as sample
     from flowatlas.sampling import sample_with_log_prob as sample_with_log_prob
     from flowatlas.schedulers import CondOT as CondOT
+    from flowatlas.schedulers import ConvexCosine as ConvexCosine
     from flowatlas.schedulers import Cosine as Cosine
+    from flowatlas.schedulers import Cubic as Cubic
     from flowatlas.schedulers import Exponential as Exponential
     from flowatlas.schedulers import LinearVP as LinearVP
     from flowatlas.schedulers import Polynomial as Polynomial
@@ -172,12 +195,16 @@ if TYPE_CHECKING:
     from flowatlas.solvers import PerSample as PerSample
     from flowatlas.solvers import Shared as Shared
     from flowatlas.solvers import ShiftedGrid as ShiftedGrid
+    from flowatlas.solvers import TauLeaping as TauLeaping
     from flowatlas.solvers import UniformGrid as UniformGrid
     from flowatlas.sources import IGSO3 as IGSO3
+    from flowatlas.sources import Categorical as Categorical
     from flowatlas.sources import Empirical as Empirical
     from flowatlas.sources import Gaussian as Gaussian
+    from flowatlas.sources import Mask as Mask
     from flowatlas.sources import Source as Source
     from flowatlas.sources import Uniform as Uniform
+    from flowatlas.sources import UniformTokens as UniformTokens
     from flowatlas.sources import WrappedNormal as WrappedNormal
     from flowatlas.time_samplers import Beta as Beta
     from flowatlas.time_samplers import LogitNormal as LogitNormal

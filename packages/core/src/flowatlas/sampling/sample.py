@@ -11,6 +11,7 @@ from flowatlas._random import Generators
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.field import Condition, Field, Fixed, Mask
 from flowatlas.paths.base import StatePath
+from flowatlas.paths.discrete import DiscretePath
 from flowatlas.sampling._chunks import in_chunks
 from flowatlas.sampling.integrate import follow
 from flowatlas.solvers.base import Solver
@@ -145,12 +146,13 @@ def draw_source(
     others = {"x": source} if isinstance(source, Source) else dict(source or {})
     if set(others) - set(names):
         raise ConfigError(f"source: no component {sorted(set(others) - set(names))} in the path.")
-    x_0 = {
-        name: (others.get(name) or component.source).sample(
-            tuple(shapes[name]), generator=generator, dtype=dtype, device=device
+    x_0 = {}
+    for name, component in names.items():
+        # Tokens are integers, whatever the others are.
+        kind = torch.int64 if isinstance(component, DiscretePath) else dtype
+        x_0[name] = (others.get(name) or component.source).sample(
+            tuple(shapes[name]), generator=generator, dtype=kind, device=device
         )
-        for name, component in names.items()
-    }
     return x_0["x"] if single else x_0
 
 
