@@ -9,11 +9,12 @@ from torch import Tensor
 
 from flowatlas._random import Generators, rand
 from flowatlas.paths._categorical import Transform, draw_rows
+from flowatlas.paths._rates import with_evidence
 
 if TYPE_CHECKING:
     from flowatlas.paths.mixture import MixturePath
 
-__all__ = ["leap", "taken_back", "with_evidence"]
+__all__ = ["leap", "taken_back"]
 
 #: Numbers of logits that are summed at once.
 CHUNK = 1 << 20
@@ -64,22 +65,6 @@ def taken_back(path: MixturePath, x: Tensor, t: Tensor, s: Tensor, generator: Ge
     return torch.where(u * now < then, x, x_0)
 
 
-def with_evidence(logits: Tensor, x: Tensor, evidence: Tensor, kept: Tensor | None) -> Tensor:
-    r"""Logits of the denoiser times $(1 - \kappa_t) p_0(x) + \kappa_t [x_1 = x]$, by column x_1.
-
-    Args:
-        logits: `(..., vocab)`.
-        x: `(...)`, the tokens themselves; a mask, which has no column, says nothing.
-        evidence: broadcastable to `x`; what to add in the token's own column.
-        kept: log(1 - kappa) of every token, broadcastable to the logits; None if all are equal.
-    """
-    if kept is not None:
-        logits = logits + kept
-    column = x.long().clamp(max=logits.shape[-1] - 1).unsqueeze(-1)
-    added = evidence.expand(x.shape).unsqueeze(-1).to(logits.dtype)
-    return logits.scatter_add(-1, column, added)
-
-
 def _numbers(x: Tensor, rows: Tensor, generator: Generators) -> Tensor:
     """Uniform numbers for some tokens; of each sample's own generator, as many whoever jumps."""
     if generator is None or isinstance(generator, torch.Generator):
@@ -109,7 +94,7 @@ def _transform(path: MixturePath, x: Tensor, t: Tensor, rows: Tensor) -> Transfo
     if path.prediction != "denoiser":
         return (lambda logits, _: jumps.reshaped(logits)) if jumps.changes_law else None
     tokens = x.reshape(-1)[rows]
-    evidence, kept = path.evidence(x, t)
+    evidence, kept = path.evidence(x, t, path.sampling_schedule)
     evidence = evidence.expand(x.shape).reshape(-1)[rows]
     sample = rows // max(x[0].numel(), 1)
 

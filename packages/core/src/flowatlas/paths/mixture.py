@@ -7,17 +7,17 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from flowatlas._precision import full_precision
 from flowatlas._random import Generators
 from flowatlas.errors import CapabilityError, ConfigError
-from flowatlas.paths._jumping import leap, taken_back, with_evidence
+from flowatlas.paths._jumping import leap, taken_back
+from flowatlas.paths._rates import column, rate_divergence, with_evidence
 from flowatlas.paths.base import PathSample
 from flowatlas.paths.continuous import TimeWeight
 from flowatlas.paths.discrete import DiscretePath
 from flowatlas.paths.jumps import Jumps
-from flowatlas.paths.token_schedule import CommonSchedule, PerToken, TokenSchedule, jump_rate
+from flowatlas.paths.token_schedule import CommonSchedule, PerToken, TokenSchedule
 from flowatlas.schedulers import CondOT, Scheduler
 from flowatlas.sources.base import Source
 from flowatlas.sources.tokens import Mask, TokenSource, UniformTokens
@@ -174,11 +174,11 @@ class MixturePath(DiscretePath):
         # Padding may hold anything; where tokens count, they have been checked.
         x_1 = x_1.long().clamp(0, self.vocab - 1)
         with full_precision(prediction):
-            logits = self.posterior(prediction, x_t, t)
-            flat = cross_entropy(logits.reshape(-1, self.vocab), x_1.reshape(-1), reduction="none")
-            error = flat.view(x_t.shape)
+            logits = self._posterior(prediction, x_t, t, self.scheduler)
+            log_p = torch.log_softmax(logits, -1)
+            error = -column(log_p, x_1)
             if self.loss == "generalized_kl":
-                error = self._divergence(error, logits, x_1, x_t, t)
+                error = rate_divergence(self.scheduler, log_p, x_1, x_t, t)
             moved = self.moved(x_t)
             if moved is not None:
                 error = torch.where(moved, 0.0, error)
@@ -186,21 +186,6 @@ class MixturePath(DiscretePath):
                 weight = self.time_weight(t)
                 error = error * weight.view(weight.shape + (1,) * (error.ndim - weight.ndim))
         return error
-
-    def _divergence(
-        self, cross_entropy: Tensor, logits: Tensor, x_1: Tensor, x_t: Tensor, t: Tensor
-    ) -> Tensor:
-        """Sum over y other than x of v(y) - u(y) + u(y) log(u(y) / v(y)), u being that of x_1."""
-        probs = torch.softmax(logits, -1)
-        own = probs.gather(-1, x_t.long().clamp(max=self.vocab - 1).unsqueeze(-1)).squeeze(-1)
-        own = torch.where(x_t < self.vocab, own, 0.0)
-        rate = jump_rate(self.scheduler.at(t, x_1))
-        if self.scheduler.by_token:
-            everywhere = (probs * jump_rate(self.scheduler.table(t, x_1))).sum(-1)
-            leaving = everywhere - own * jump_rate(self.scheduler.at(t, x_t))
-        else:
-            leaving = (1 - own) * rate
-        return leaving + torch.where(x_t == x_1, 0.0, rate * (cross_entropy - 1))
 
     def posterior(self, prediction: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """Logits of p(x_1 | x_t) of each token, in float32 at least and in any normalisation.
@@ -213,6 +198,11 @@ class MixturePath(DiscretePath):
         Raises:
             CapabilityError: log-rates, which need not be those of a posterior.
         """
+        return self._posterior(prediction, x, t, self.sampling_schedule)
+
+    def _posterior(
+        self, prediction: Tensor, x: Tensor, t: Tensor, schedule: TokenSchedule
+    ) -> Tensor:
         if self.prediction == "log_rates":
             raise CapabilityError(
                 "prediction: 'log_rates' have no posterior, so no loss either. Train with 'logits' "
@@ -221,7 +211,7 @@ class MixturePath(DiscretePath):
         logits = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
         if self.prediction == "logits":
             return logits
-        evidence, kept = self.evidence(x, t)
+        evidence, kept = self.evidence(x, t, schedule)
         return with_evidence(logits, x, evidence, kept)
 
     def canonical(self, prediction: Tensor, x: Tensor, t: Tensor) -> Tensor:
@@ -265,7 +255,9 @@ class MixturePath(DiscretePath):
         x = leap(self, x, t, s if end is None else end, prediction, generator)
         return x if end is None else taken_back(self, x, end, s, generator)
 
-    def evidence(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
+    def evidence(
+        self, x: Tensor, t: Tensor, schedule: TokenSchedule
+    ) -> tuple[Tensor, Tensor | None]:
         """What a token says of its own x_1, for a denoiser.
 
         Returns:
@@ -273,7 +265,6 @@ class MixturePath(DiscretePath):
             log(1 - kappa) of every token, broadcastable to logits, or None if all are equal.
         """
         source = self._law("prediction", "the posterior of a denoiser")
-        schedule = self.sampling_schedule
         c = schedule.at(t, x)
         odds = c.alpha / (c.sigma * source.mass(x)).clamp(min=1e-30)
         evidence = torch.where(x < self.vocab, torch.log1p(odds), 0.0)
