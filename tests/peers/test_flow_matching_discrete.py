@@ -20,7 +20,6 @@ peer_path = pytest.importorskip("flow_matching.path", reason=reason)
 peer_schedulers = pytest.importorskip("flow_matching.path.scheduler", reason=reason)
 peer_loss = pytest.importorskip("flow_matching.loss", reason=reason)
 peer_solver = pytest.importorskip("flow_matching.solver", reason=reason)
-peer_utils = pytest.importorskip("flow_matching.utils", reason=reason)
 
 D = torch.float64
 PAIRS: dict[str, tuple[Scheduler, Any]] = {
@@ -47,13 +46,11 @@ def test_shares_of_jumped_tokens(schedules: tuple[Scheduler, Any]) -> None:
     x_1 = torch.zeros(4, n // 4, dtype=torch.int64)
     x_0, t = ours.draw(x_1), torch.tensor([0.1, 0.4, 0.7, 0.95])
     torch.manual_seed(0)
-    found = [
-        (state == 0).double().mean(1)
-        for state in (
-            theirs.sample(x_0=x_0, x_1=x_1, t=t).x_t,
-            ours.sample(x_0, x_1, t, generator=seeded()).x_t,
-        )
-    ]
+    states: tuple[Any, Any] = (
+        theirs.sample(x_0=x_0, x_1=x_1, t=t).x_t,
+        ours.sample(x_0, x_1, t, generator=seeded()).x_t,
+    )
+    found = [(state == 0).double().mean(1) for state in states]
     kappa = schedules[0](t).alpha.double()
     allowed = 5 * (kappa * (1 - kappa) / (n / 4)).sqrt()
     assert ((found[0] - found[1]).abs() < math.sqrt(2) * allowed).all()
@@ -113,13 +110,12 @@ def test_samplers_have_the_same_law_in_the_limit() -> None:
     chain = ExactTokenChain(path, joint)
     n = 20_000
 
-    class Model(peer_utils.ModelWrapper):  # type: ignore[misc]
-        def forward(self, x: Tensor, t: Tensor, **extras: Any) -> Tensor:
-            return torch.softmax(chain(x, t), -1)
+    def model(x: Tensor, t: Tensor) -> Tensor:
+        return torch.softmax(chain(x, t), -1)
 
     x_0 = path.draw(torch.zeros(n, 2, dtype=torch.int64), generator=seeded())
     solver = peer_solver.MixtureDiscreteEulerSolver(
-        Model(None), peer_path.MixtureDiscreteProbPath(PAIRS["straight"][1]), 3
+        model, peer_path.MixtureDiscreteProbPath(PAIRS["straight"][1]), 3
     )
     torch.manual_seed(0)
     theirs = solver.sample(x_init=x_0, step_size=1 / 40)
@@ -137,13 +133,12 @@ def test_stopping_early_is_an_end_of_ours_alone(observe: Any) -> None:
     logits = torch.full((1, n, 5), -40.0)
     logits[..., 0] = 0.0
 
-    class Model(peer_utils.ModelWrapper):  # type: ignore[misc]
-        def forward(self, x: Tensor, t: Tensor, **extras: Any) -> Tensor:
-            return torch.softmax(logits, -1)
+    def model(x: Tensor, t: Tensor) -> Tensor:
+        return torch.softmax(logits, -1)
 
     x_0 = torch.ones(1, n, dtype=torch.int64)
     solver = peer_solver.MixtureDiscreteEulerSolver(
-        Model(None), peer_path.MixtureDiscreteProbPath(PAIRS["straight"][1]), 5
+        model, peer_path.MixtureDiscreteProbPath(PAIRS["straight"][1]), 5
     )
     grid = torch.tensor([0.0, 0.1])
     observe(

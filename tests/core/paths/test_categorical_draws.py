@@ -71,7 +71,7 @@ class Sizes(TorchDispatchMode):
     """The largest tensor that any operation makes anew, in bytes; views of `own` are none."""
 
     def __init__(self, own: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.largest, self.given = 0, own.untyped_storage().data_ptr()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -177,7 +177,7 @@ def test_shares_of_jumped_tokens(source: str, schedule: str) -> None:
         assert torch.equal(x_t, torch.where(jumped, x_1, x_0))
         assert (jumped | ~before).all()  # once jumped, they stay
         before = jumped
-    assert torch.equal(x_t, x_1)
+        assert t < 1 or torch.equal(x_t, x_1)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +222,7 @@ def test_a_schedule_of_ones_own() -> None:
     path = MixturePath(3, "mask", LeftToRight())
     x_1 = torch.ones(8, 4, dtype=torch.int64)
     x_t = path.sample(path.draw(x_1), x_1, torch.full((8,), 0.5)).x_t
+    assert isinstance(x_t, Tensor)
     assert torch.equal(x_t, torch.tensor([1, 1, 3, 3]).expand(8, 4))
     jumped = path.jump(x_t, torch.full((8,), 0.5), torch.full((8,), 0.75), torch.zeros(8, 4, 3))
     assert (jumped[:, 2] < 3).all() and (jumped[:, 3] == 3).all()
@@ -302,12 +303,10 @@ def test_a_stored_source() -> None:
     path = MixturePath(3, Empirical(rows))
     x_0 = path.draw(torch.zeros(50, 3, dtype=torch.int64))
     assert x_0.dtype == torch.int64 and len(torch.unique(x_0, dim=0)) == 2
-    for refused in (
-        lambda: MixturePath(3, Empirical(rows), prediction="denoiser"),
-        lambda: path.with_jumps(Jumps(corrector=1.0)),
-    ):
-        with pytest.raises(CapabilityError, match="Empirical"):
-            refused()
+    with pytest.raises(CapabilityError, match="Empirical"):
+        MixturePath(3, Empirical(rows), prediction="denoiser")
+    with pytest.raises(CapabilityError, match="Empirical"):
+        path.with_jumps(Jumps(corrector=1.0))
 
 
 # What is refused.

@@ -28,6 +28,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "flowatlas.objectives": ("FlowMatching", "LossOutput"),
     "flowatlas.paths": (
         "AffinePath",
+        "CatFlowPath",
         "ContinuousPath",
         "DiscretePath",
         "GeodesicPath",
@@ -62,6 +63,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "flowatlas.solvers": (
         "RK4",
+        "AdaptiveTauLeaping",
         "Dopri5",
         "Euler",
         "GivenGrid",
@@ -159,6 +161,7 @@ if TYPE_CHECKING:
     from flowatlas.objectives import FlowMatching as FlowMatching
     from flowatlas.objectives import LossOutput as LossOutput
     from flowatlas.paths import AffinePath as AffinePath
+    from flowatlas.paths import CatFlowPath as CatFlowPath
     from flowatlas.paths import ContinuousPath as ContinuousPath
     from flowatlas.paths import DiscretePath as DiscretePath
     from flowatlas.paths import GeodesicPath as GeodesicPath
@@ -187,6 +190,7 @@ if TYPE_CHECKING:
     from flowatlas.schedulers import Scheduler as Scheduler
     from flowatlas.schedulers import VariancePreserving as VariancePreserving
     from flowatlas.solvers import RK4 as RK4
+    from flowatlas.solvers import AdaptiveTauLeaping as AdaptiveTauLeaping
     from flowatlas.solvers import Dopri5 as Dopri5
     from flowatlas.solvers import Euler as Euler
     from flowatlas.solvers import GivenGrid as GivenGrid

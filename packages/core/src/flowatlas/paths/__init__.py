@@ -4,6 +4,7 @@ from flowatlas.paths.affine import AffinePath as AffinePath
 from flowatlas.paths.base import Path as Path
 from flowatlas.paths.base import PathSample as PathSample
 from flowatlas.paths.base import StatePath as StatePath
+from flowatlas.paths.catflow import CatFlowPath as CatFlowPath
 from flowatlas.paths.continuous import ContinuousPath as ContinuousPath
 from flowatlas.paths.discrete import DiscretePath as DiscretePath
 from flowatlas.paths.geodesic import GeodesicPath as GeodesicPath

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["leap", "taken_back"]
 
-#: Numbers of logits that are summed at once.
+#: Numbers of logits that are worked on at once.
 CHUNK = 1 << 20
 
 

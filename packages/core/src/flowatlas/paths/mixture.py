@@ -47,9 +47,9 @@ class MixturePath(DiscretePath):
     | `"log_rates"` | rates: `canonical` of one of the others, or a combination of such |
 
     The posterior of a denoiser is by Bayes' rule proportional to the denoiser times
-    $(1 - \kappa_t) p_0(x_t^i) + \kappa_t [x_1^i = x_t^i]$. At masked tokens the two are equal.
-    Tokens that the source never has (with a mask, all but the mask) are the data's: they have no
-    loss, and do not jump.
+    $(1 - \kappa_t) p_0(x_t^i) + \kappa_t [x_1^i = x_t^i]$; at masked tokens the two are equal, if
+    all tokens have one schedule. Tokens that the source never has (with a mask, all but the mask)
+    are the data's: they have no loss, and do not jump.
 
     A step from t to s draws who jumps, with probability $1 - (1 - \kappa_s) / (1 - \kappa_t)$, and
     then $x_1$ from the posterior at t there. That is exact, for a step of any length, where the
@@ -63,7 +63,7 @@ class MixturePath(DiscretePath):
         scheduler: convex, for all tokens; or `PerPosition`, `PerToken`. kappa_t = t if None.
         prediction: `"logits"`, `"denoiser"` or `"log_rates"`; the last has no loss.
         loss: `"cross_entropy"` of the posterior at x_1, or `"generalized_kl"`, the divergence of
-            the rates, whose integral over t bounds $-\log p(x_1)$ up to a constant.
+            the rates, whose integral over t is at least $-\log p(x_1)$ in the mean.
         weight: factor of this component's loss.
         time_weight: function of t, `(batch,)` to `(batch,)`, that multiplies the loss.
 
@@ -99,16 +99,10 @@ class MixturePath(DiscretePath):
         time_weight: TimeWeight | None = None,
     ) -> None:
         if isinstance(source, str):
-            if source not in _SOURCES:
-                raise ConfigError(
-                    f"source: got {source!r}; use one of {sorted(_SOURCES)}, or a TokenSource such "
-                    "as Categorical(probs)."
-                )
+            _check_one_of("source", source, tuple(_SOURCES))
             source = _SOURCES[source](vocab)
-        if prediction not in self.kinds:
-            raise ConfigError(f"prediction: got {prediction!r}; MixturePath takes {self.kinds}.")
-        if loss not in _LOSSES:
-            raise ConfigError(f"loss: got {loss!r}; MixturePath takes {_LOSSES}.")
+        _check_one_of("prediction", prediction, self.kinds)
+        _check_one_of("loss", loss, _LOSSES)
         if not weight >= 0:
             raise ConfigError(f"weight: got {weight}; it must be zero or more.")
         self.source = source.over(vocab) if isinstance(source, TokenSource) else source
@@ -160,8 +154,7 @@ class MixturePath(DiscretePath):
 
     def with_prediction(self, prediction: str) -> Self:
         """A copy for a field that predicts another kind, such as a guided one its log-rates."""
-        if prediction not in self.kinds:
-            raise ConfigError(f"prediction: got {prediction!r}; MixturePath takes {self.kinds}.")
+        _check_one_of("prediction", prediction, self.kinds)
         changed = copy.copy(self)
         changed.prediction = prediction
         return changed
@@ -305,3 +298,8 @@ class MixturePath(DiscretePath):
     @property
     def local_t_max(self) -> float:
         return self.scheduler.t_max if self.loss == "generalized_kl" else 1.0
+
+
+def _check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name}: got {value!r}; use one of {allowed}.")

@@ -18,10 +18,13 @@ from flowatlas._points import (
     point_masks,
 )
 from flowatlas._random import Generators
+from flowatlas.errors import CapabilityError
 from flowatlas.field import Condition, Field, Fixed, Mask, call_field, check_condition
+from flowatlas.paths._leap_length import leap_end
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.paths.discrete import DiscretePath
+from flowatlas.paths.mixture import MixturePath
 from flowatlas.sampling._prediction import check_prediction
 from flowatlas.solvers.base import Dynamics
 from flowatlas.state import State, batch_size, leading, time_dtype
@@ -139,9 +142,22 @@ class PathDynamics(Dynamics):
             self._jump(t, s, self._first)
         return x
 
+    def leap_end(self, t: Tensor, end: Tensor, share: float) -> Tensor:
+        for name, path in self._jumping.items():
+            if not isinstance(path, MixturePath):
+                raise CapabilityError(
+                    f"solver: how many tokens a leap changes is not known for component {name!r}, "
+                    f"a {type(path).__name__}. Use TauLeaping(steps)."
+                )
+            moving = None if self.moving is None else self.moving.get(name)
+            tokens, prediction = self.tokens[name], self._first[name]
+            end = leap_end(path, tokens, t, end, prediction, share, moving)
+        return end
+
     def _jump(self, t: Tensor, s: Tensor, prediction: Any) -> None:
         moved = t != s
         all_moved = bool(moved.all())
+        jumped: dict[str, Tensor] = {}
         for name, path in self._jumping.items():
             old, logits = self.tokens[name], prediction[name]
             if all_moved:
@@ -154,7 +170,8 @@ class PathDynamics(Dynamics):
                     old[rows], t[rows], s[rows], logits[rows], generator=self._generators(rows)
                 )
             keep = None if self.moving is None else self.moving.get(name)
-            self.tokens[name] = new if keep is None else torch.where(keep, new, old)
+            jumped[name] = new if keep is None else torch.where(keep, new, old)
+        self.tokens = jumped
 
     def _generators(self, rows: Tensor) -> Generators:
         if self.generator is None or isinstance(self.generator, torch.Generator):

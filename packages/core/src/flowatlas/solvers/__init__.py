@@ -1,5 +1,6 @@
 """From a field to samples."""
 
+from flowatlas.solvers.adaptive_tau_leaping import AdaptiveTauLeaping as AdaptiveTauLeaping
 from flowatlas.solvers.base import Dynamics as Dynamics
 from flowatlas.solvers.base import Solver as Solver
 from flowatlas.solvers.base import Trajectory as Trajectory

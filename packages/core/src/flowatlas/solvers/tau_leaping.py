@@ -10,7 +10,7 @@ from flowatlas.errors import CapabilityError
 from flowatlas.solvers.base import Dynamics
 from flowatlas.solvers.runge_kutta import FixedStepSolver
 
-__all__ = ["TauLeaping"]
+__all__ = ["TauLeaping", "check_tokens_alone"]
 
 
 class TauLeaping(FixedStepSolver):
@@ -44,10 +44,15 @@ class TauLeaping(FixedStepSolver):
     """
 
     def step(self, dynamics: Dynamics, x: Any, t: Tensor, h: Tensor, first: Any) -> Any:
-        if isinstance(x, Tensor) or x:
-            names = "the state" if isinstance(x, Tensor) else f"the components {sorted(x)}"
-            raise CapabilityError(
-                f"solver: TauLeaping moves tokens alone, but {names} cannot jump. Use Euler or "
-                "another Runge-Kutta solver: tokens then leap after each of its steps."
-            )
+        check_tokens_alone(x, "TauLeaping")
         return x
+
+
+def check_tokens_alone(x: Any, solver: str) -> None:
+    """Raise `CapabilityError` if there is a continuous part of the state."""
+    if isinstance(x, Tensor) or x:
+        names = "the state" if isinstance(x, Tensor) else f"the components {sorted(x)}"
+        raise CapabilityError(
+            f"solver: {solver} moves tokens alone, but {names} cannot jump. Use Euler or another "
+            "Runge-Kutta solver: tokens then leap after each of its steps."
+        )
