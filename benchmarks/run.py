@@ -37,6 +37,7 @@ FAMILIES = {
     "manifold_maps": "Manifold maps",
     "adaptive": "Adaptive steps",
     "pairing": "Optimal pairing",
+    "discrete": "Tokens",
     "likelihood": "Log-likelihood",
     "imports": "Import",
 }

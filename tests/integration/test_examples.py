@@ -28,6 +28,10 @@ SCRIPTS: dict[str, tuple[str, list[str]]] = {
         r"independent: .*longer than straight(.|\n)*optimal: .*longer than straight",
         ["few_steps", "trajectories"],
     ),
+    "tokens": (
+        r"free: \d+% of the words are Zen\ncompleted: \d+% .* are Zen\nlines: .*lines\.txt",
+        [],
+    ),
     # Forward and backward are inverse whatever the field is.
     "latent_interpolation": (r"encoded and decoded differs by 0\.00\d\d", ["between_digits"]),
     "lightning_training": (

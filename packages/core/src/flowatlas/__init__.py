@@ -28,10 +28,15 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "flowatlas.objectives": ("FlowMatching", "LossOutput"),
     "flowatlas.paths": (
         "AffinePath",
+        "CatFlowPath",
         "ContinuousPath",
         "DiscretePath",
         "GeodesicPath",
+        "Jumps",
+        "MixturePath",
         "PathSample",
+        "PerPosition",
+        "PerToken",
         "ProductPath",
     ),
     "flowatlas.sampling": (
@@ -47,7 +52,9 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "flowatlas.schedulers": (
         "CondOT",
+        "ConvexCosine",
         "Cosine",
+        "Cubic",
         "Exponential",
         "LinearVP",
         "Polynomial",
@@ -56,6 +63,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "flowatlas.solvers": (
         "RK4",
+        "AdaptiveTauLeaping",
         "Dopri5",
         "Euler",
         "GivenGrid",
@@ -64,9 +72,20 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "PerSample",
         "Shared",
         "ShiftedGrid",
+        "TauLeaping",
         "UniformGrid",
     ),
-    "flowatlas.sources": ("IGSO3", "Empirical", "Gaussian", "Source", "Uniform", "WrappedNormal"),
+    "flowatlas.sources": (
+        "IGSO3",
+        "Categorical",
+        "Empirical",
+        "Gaussian",
+        "Mask",
+        "Source",
+        "Uniform",
+        "UniformTokens",
+        "WrappedNormal",
+    ),
     "flowatlas.time_samplers": (
         "Beta",
         "LogitNormal",
@@ -142,10 +161,15 @@ if TYPE_CHECKING:
     from flowatlas.objectives import FlowMatching as FlowMatching
     from flowatlas.objectives import LossOutput as LossOutput
     from flowatlas.paths import AffinePath as AffinePath
+    from flowatlas.paths import CatFlowPath as CatFlowPath
     from flowatlas.paths import ContinuousPath as ContinuousPath
     from flowatlas.paths import DiscretePath as DiscretePath
     from flowatlas.paths import GeodesicPath as GeodesicPath
+    from flowatlas.paths import Jumps as Jumps
+    from flowatlas.paths import MixturePath as MixturePath
     from flowatlas.paths import PathSample as PathSample
+    from flowatlas.paths import PerPosition as PerPosition
+    from flowatlas.paths import PerToken as PerToken
     from flowatlas.paths import ProductPath as ProductPath
     from flowatlas.sampling import Exact as Exact
     from flowatlas.sampling import Hutchinson as Hutchinson
@@ -157,13 +181,16 @@ if TYPE_CHECKING:
     from flowatlas.sampling import sample as sample
     from flowatlas.sampling import sample_with_log_prob as sample_with_log_prob
     from flowatlas.schedulers import CondOT as CondOT
+    from flowatlas.schedulers import ConvexCosine as ConvexCosine
     from flowatlas.schedulers import Cosine as Cosine
+    from flowatlas.schedulers import Cubic as Cubic
     from flowatlas.schedulers import Exponential as Exponential
     from flowatlas.schedulers import LinearVP as LinearVP
     from flowatlas.schedulers import Polynomial as Polynomial
     from flowatlas.schedulers import Scheduler as Scheduler
     from flowatlas.schedulers import VariancePreserving as VariancePreserving
     from flowatlas.solvers import RK4 as RK4
+    from flowatlas.solvers import AdaptiveTauLeaping as AdaptiveTauLeaping
     from flowatlas.solvers import Dopri5 as Dopri5
     from flowatlas.solvers import Euler as Euler
     from flowatlas.solvers import GivenGrid as GivenGrid
@@ -172,12 +199,16 @@ if TYPE_CHECKING:
     from flowatlas.solvers import PerSample as PerSample
     from flowatlas.solvers import Shared as Shared
     from flowatlas.solvers import ShiftedGrid as ShiftedGrid
+    from flowatlas.solvers import TauLeaping as TauLeaping
     from flowatlas.solvers import UniformGrid as UniformGrid
     from flowatlas.sources import IGSO3 as IGSO3
+    from flowatlas.sources import Categorical as Categorical
     from flowatlas.sources import Empirical as Empirical
     from flowatlas.sources import Gaussian as Gaussian
+    from flowatlas.sources import Mask as Mask
     from flowatlas.sources import Source as Source
     from flowatlas.sources import Uniform as Uniform
+    from flowatlas.sources import UniformTokens as UniformTokens
     from flowatlas.sources import WrappedNormal as WrappedNormal
     from flowatlas.time_samplers import Beta as Beta
     from flowatlas.time_samplers import LogitNormal as LogitNormal

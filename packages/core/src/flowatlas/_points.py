@@ -15,6 +15,7 @@ from flowatlas.field import Fixed, Mask
 from flowatlas.paths._checks import check_tensor
 from flowatlas.paths.base import Path, PathSample, StatePath
 from flowatlas.paths.continuous import ContinuousPath
+from flowatlas.paths.discrete import DiscretePath
 from flowatlas.state import State
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "check_data",
     "check_path",
     "check_state",
+    "check_tokens",
     "fill_padding",
     "fixed_masks",
     "hold",
@@ -65,6 +67,8 @@ def check_state(path: StatePath, x: Any, name: str) -> None:
         if isinstance(component, ContinuousPath):
             component.manifold.check_shape(value, label)
             check_tensor(value, label)
+        elif isinstance(component, DiscretePath):
+            component.check_kind(value, label)
         if value.ndim < 1 + component.point_ndim:
             raise ShapeError(
                 f"{label}: got shape {tuple(value.shape)}; a state has a batch axis and then at "
@@ -76,8 +80,14 @@ def check_state(path: StatePath, x: Any, name: str) -> None:
         raise ShapeError(f"{name}: components must share their batch size, got shapes {sizes}.")
 
 
-def check_data(path: StatePath, x: State, name: str) -> None:
-    """Raise unless every continuous component of `x` is finite and on its manifold."""
+def check_data(
+    path: StatePath, x: State, name: str, exists: Mapping[str, Tensor] | None = None
+) -> None:
+    """Raise unless `x` is finite and on its manifolds, and its tokens in their vocabularies.
+
+    Args:
+        exists: which tokens count.
+    """
     missing = sorted(set(path.components) - set(by_name(x)))
     if missing:
         raise ShapeError(f"{name}: components missing: {missing}; it has {sorted(by_name(x))}.")
@@ -85,6 +95,23 @@ def check_data(path: StatePath, x: State, name: str) -> None:
         if isinstance(component, ContinuousPath):
             label = name if isinstance(x, Tensor) else f"{name}[{key!r}]"
             component.manifold.check_point(by_name(x)[key], label)
+    check_tokens(path, x, name, exists)
+
+
+def check_tokens(
+    path: StatePath,
+    x: State,
+    name: str,
+    exists: Mapping[str, Tensor] | None = None,
+    *,
+    data: bool = False,
+) -> None:
+    """Raise unless tokens are in their vocabularies; those of data are not the mask."""
+    for key, component in path.components.items():
+        if isinstance(component, DiscretePath):
+            label = name if isinstance(x, Tensor) else f"{name}[{key!r}]"
+            where = None if exists is None else exists.get(key)
+            component.check_tokens(by_name(x)[key], label, data=data, exists=where)
 
 
 def _points_shape(path: StatePath, x: State, name: str) -> tuple[int, ...]:
@@ -140,6 +167,9 @@ def fixed_masks(path: StatePath, fixed: Fixed | None, x: State) -> Mapping[str, 
                 f"{tuple(expected)}, that of the state. Only its masked points are read."
             )
         masks[name] = _check_mask(mask, _points_shape(path, x, name), f"fixed[{name!r}] mask")
+        component = path.components[name]
+        if isinstance(component, DiscretePath):
+            component.check_tokens(value, f"fixed[{name!r}]", exists=masks[name])
         if value.is_floating_point() and not torch.isfinite(value[mask]).all():
             raise GeometryError(
                 f"fixed[{name!r}]: the values to hold contain NaN or infinity; correct them or "
@@ -164,15 +194,25 @@ def fill_padding(path: StatePath, x: State, exists: Mapping[str, Tensor], filler
     """`x` with the points of `filler` where none exist, in its continuous components.
 
     Padding is often zeros or NaN, which are on few manifolds, and a NaN born there reaches the
-    gradients even though its loss is left out. Tokens stay, for a filler's may be no data.
+    gradients even though its loss is left out. Tokens stay, for a filler's may be no data; those
+    that are no tokens at all, such as -1, become 0, for networks look them up.
     """
-    filled = {
-        name: torch.where(_over(exists[name], value), value, by_name(filler)[name])
-        if name in exists and isinstance(path.components[name], ContinuousPath)
-        else value
-        for name, value in by_name(x).items()
-    }
+    filled = {}
+    for name, value in by_name(x).items():
+        component = path.components[name]
+        if name not in exists:
+            filled[name] = value
+        elif isinstance(component, DiscretePath):
+            filled[name] = _valid(component, value, exists[name])
+        else:
+            filled[name] = torch.where(_over(exists[name], value), value, by_name(filler)[name])
     return filled["x"] if isinstance(x, Tensor) else filled
+
+
+def _valid(path: DiscretePath, x: Tensor, exists: Tensor) -> Tensor:
+    if path.states is None:
+        return x
+    return torch.where(exists | ((x >= 0) & (x < path.states)), x, 0)
 
 
 def _over(mask: Tensor, x: Tensor) -> Tensor:

@@ -14,7 +14,9 @@ from flowatlas.errors import ConfigError
 __all__ = [
     "Coefficients",
     "CondOT",
+    "ConvexCosine",
     "Cosine",
+    "Cubic",
     "Exponential",
     "LinearVP",
     "Polynomial",
@@ -124,6 +126,77 @@ class Polynomial(Scheduler):
 
     def __repr__(self) -> str:
         return f"Polynomial({self.power})"
+
+
+class Cubic(Scheduler):
+    r"""$\alpha_t = 3 t^2 - 2 t^3 + a (t^3 - 2 t^2 + t) + b (t^3 - t^2)$, $\sigma_t = 1 - \alpha_t$.
+
+    The cubic whose slope is a at t = 0 and b at t = 1.
+
+    Args:
+        start: a, from 0 to 3: beyond that the cubic is not monotone for every b.
+        end: b, from 0 to 3.
+
+    Raises:
+        ConfigError: slopes out of range.
+
+    Reference: Discrete Flow Matching, Gat et al., 2024, arXiv:2407.15595, the cubic scheduler.
+    """
+
+    convex = True
+
+    def __init__(self, start: float = 0.0, end: float = 0.0) -> None:
+        if not (0 <= start <= 3 and 0 <= end <= 3):
+            raise ConfigError(f"start, end: got {start}, {end}; slopes are from 0 to 3.")
+        self.start, self.end = start, end
+
+    def __call__(self, t: Tensor) -> Coefficients:
+        a, b, s = self.start, self.end, 1 - t
+        alpha = t * (a * s * s + t * (3 - 2 * t - b * s))
+        # Sigma is the same cubic from the other end: no difference of two nearly equal numbers.
+        sigma = s * (b * t * t + s * (3 - 2 * s - a * t))
+        d_alpha = a * s * (1 - 3 * t) + t * (6 * s + b * (3 * t - 2))
+        return Coefficients(alpha, sigma, d_alpha, -d_alpha, -sigma * d_alpha)
+
+    def __repr__(self) -> str:
+        return f"Cubic({self.start}, {self.end})"
+
+
+class ConvexCosine(Scheduler):
+    r"""$\alpha_t = 1 - \cos(\pi t / 2)^p$, $\sigma_t = \cos(\pi t / 2)^p$.
+
+    With p = 1 the share of masked tokens falls as in MaskGIT; with p = 2 both ends are slow.
+
+    Args:
+        power: p, at least 1.
+
+    Raises:
+        ConfigError: a power below 1, for which d_sigma is infinite at t = 1.
+
+    Reference: MaskGIT: Masked Generative Image Transformer, Chang et al., 2022, arXiv:2202.04200,
+    section 3.3.
+    """
+
+    convex = True
+
+    def __init__(self, power: float = 1.0) -> None:
+        if not 1 <= power < math.inf:
+            raise ConfigError(f"power: got {power}; it must be finite and at least 1.")
+        self.power = power
+
+    def __call__(self, t: Tensor) -> Coefficients:
+        half, p = math.pi / 2, self.power
+        # The cosine of half * t would be negative at t = 1 in float32; this is zero there.
+        cos = torch.sin(half * (1 - t))
+        sigma = cos**p
+        d_alpha = p * half * cos ** (p - 1) * torch.sin(half * t)
+        # 1 - cos^p without the cancellation near t = 0.
+        versine = (2 * torch.sin(0.5 * half * t).square()).clamp(max=1)
+        alpha = -torch.expm1(p * torch.log1p(-versine))
+        return Coefficients(alpha, sigma, d_alpha, -d_alpha, -sigma * d_alpha)
+
+    def __repr__(self) -> str:
+        return f"ConvexCosine({self.power})"
 
 
 class Cosine(Scheduler):

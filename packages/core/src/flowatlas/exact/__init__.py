@@ -10,6 +10,7 @@ from flowatlas.exact.gaussian_flow import ExactGaussianFlow as ExactGaussianFlow
 from flowatlas.exact.gaussian_mixture import GaussianMixture as GaussianMixture
 from flowatlas.exact.mixture_flow import ExactMixtureFlow as ExactMixtureFlow
 from flowatlas.exact.sphere_flow import ExactSphereFlow as ExactSphereFlow
+from flowatlas.exact.token_chain import ExactTokenChain as ExactTokenChain
 from flowatlas.exact.torus_flow import ExactTorusFlow as ExactTorusFlow
 from flowatlas.exact.von_mises_fisher import VonMisesFisherMixture as VonMisesFisherMixture
 from flowatlas.exact.wrapped_normal import WrappedNormalMixture as WrappedNormalMixture

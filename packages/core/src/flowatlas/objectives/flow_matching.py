@@ -15,6 +15,7 @@ from flowatlas._points import (
     check_data,
     check_path,
     check_state,
+    check_tokens,
     fill_padding,
     fixed_masks,
     hold,
@@ -220,6 +221,7 @@ class FlowMatching:
             generator: one, or one per sample, which makes each sample's loss independent of the
                 batch.
             validate: whether to look at the values of x_0, x_1 and t: finite, on the manifold.
+                Tokens are looked at in any case on the CPU.
 
         Raises:
             ShapeError: shapes that do not fit, or a batch of none.
@@ -254,9 +256,12 @@ class FlowMatching:
         exists = point_masks(self.path, mask, x_1)
         if exists is not None:
             x_1, x_0 = self._without_padding(x_1, x_0, exists, drawn)
+        # Looking at tokens is free beside their logits; on an accelerator it is a synchronisation.
+        if validate or leading(x_1).device.type == "cpu":
+            check_tokens(self.path, x_1, "x_1", exists, data=True)
         if validate:
-            check_data(self.path, x_1, "x_1")
-            check_data(self.path, x_0, "x_0")
+            check_data(self.path, x_1, "x_1", exists)
+            check_data(self.path, x_0, "x_0", exists)
         if t is None:
             assert draws is not None
             t = draws.t

@@ -17,6 +17,9 @@ from flowatlas.paths.base import Noise, Path, PathSample, StatePath
 from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.paths.discrete import DiscretePath
 from flowatlas.paths.interval import Interval
+from flowatlas.paths.jumps import Jumps
+from flowatlas.paths.mixture import MixturePath
+from flowatlas.paths.token_schedule import TokenSchedule
 from flowatlas.schedulers import Scheduler
 from flowatlas.state import State
 
@@ -49,12 +52,7 @@ class ProductPath(StatePath):
             if not isinstance(path, Path):
                 raise ConfigError(f"{name}: got {type(path).__name__}; it must be a Path.")
         self._components = dict(components)
-        self.continuous = {
-            name: path for name, path in components.items() if isinstance(path, ContinuousPath)
-        }
-        self.discrete = {
-            name: path for name, path in components.items() if isinstance(path, DiscretePath)
-        }
+        self.continuous, self.discrete = _by_kind(components)
         self._manifold = ProductManifold(
             {name: path.weight for name, path in self.continuous.items()},
             **{name: path.manifold for name, path in self.continuous.items()},
@@ -68,20 +66,40 @@ class ProductPath(StatePath):
     def manifold(self) -> ProductManifold:
         return self._manifold
 
-    def with_schedule(self, **schedules: Scheduler) -> Self:
+    def with_schedule(self, **schedules: Scheduler | TokenSchedule) -> Self:
         """A copy whose named components sample by other schedules; training is not changed."""
-        unknown = sorted(set(schedules) - set(self.continuous))
-        if unknown:
-            raise ConfigError(
-                f"with_schedule: no continuous component {unknown}; there are "
-                f"{sorted(self.continuous)}."
-            )
+        changed: dict[str, Path] = {}
+        for name, schedule in schedules.items():
+            path = self._components.get(name)
+            if isinstance(path, ContinuousPath) and isinstance(schedule, Scheduler):
+                changed[name] = path.with_schedule(schedule)
+                continue
+            if not isinstance(path, MixturePath):
+                raise ConfigError(
+                    f"with_schedule: no component {name!r} that takes {schedule!r}; there are "
+                    f"{sorted(self._components)}."
+                )
+            changed[name] = path.with_schedule(schedule)
+        return self._with(changed)
+
+    def with_jumps(self, **jumps: Jumps) -> Self:
+        """A copy whose named components draw tokens otherwise; training is not changed."""
+        changed: dict[str, Path] = {}
+        for name, one in jumps.items():
+            path = self._components.get(name)
+            if not isinstance(path, MixturePath):
+                tokens = [k for k, p in self._components.items() if isinstance(p, MixturePath)]
+                raise ConfigError(
+                    f"with_jumps: no component {name!r} with tokens; there are {tokens}."
+                )
+            changed[name] = path.with_jumps(one)
+        return self._with(changed)
+
+    def _with(self, components: Mapping[str, Path]) -> Self:
+        """A copy with some components in place of those of the same names."""
         changed = copy.copy(self)
-        changed.continuous = {
-            name: path.with_schedule(schedules[name]) if name in schedules else path
-            for name, path in self.continuous.items()
-        }
-        changed._components = {**self._components, **changed.continuous}
+        changed._components = {**self._components, **components}
+        changed.continuous, changed.discrete = _by_kind(changed._components)
         return changed
 
     def check_names(self, state: Any, what: str) -> None:
@@ -154,6 +172,15 @@ class ProductPath(StatePath):
             )
             for name, path in self._components.items()
         }
+
+
+def _by_kind(
+    components: Mapping[str, Path],
+) -> tuple[dict[str, ContinuousPath], dict[str, DiscretePath]]:
+    return (
+        {name: path for name, path in components.items() if isinstance(path, ContinuousPath)},
+        {name: path for name, path in components.items() if isinstance(path, DiscretePath)},
+    )
 
 
 def _component(sample: PathSample, name: str) -> PathSample:

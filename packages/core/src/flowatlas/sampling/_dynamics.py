@@ -17,10 +17,13 @@ from flowatlas._points import (
     point_masks,
 )
 from flowatlas._random import Generators
+from flowatlas.errors import CapabilityError
 from flowatlas.field import Condition, Field, Fixed, Mask, call_field, check_condition
+from flowatlas.paths._leap_length import leap_end
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.paths.discrete import DiscretePath
+from flowatlas.paths.mixture import MixturePath
 from flowatlas.sampling._prediction import check_prediction
 from flowatlas.solvers.base import Dynamics
 from flowatlas.state import State, batch_size, leading, time_dtype
@@ -72,16 +75,19 @@ class PathDynamics(Dynamics):
         self._jumping = {k: p for k, p in components.items() if isinstance(p, DiscretePath)}
         self.tokens = {name: by_name(x)[name] for name in self._jumping}
         self.reusable = not self._jumping
+        self._still = len(self._jumping) == len(components)
         self._first: Any = None
 
     def continuous(self, x: State) -> Any:
-        """The part of the state that solvers see."""
+        """The part of the state that solvers see: an empty mapping for tokens alone."""
         if isinstance(x, Tensor):
-            return x
+            return {} if self._jumping else x
         return {name: value for name, value in x.items() if name not in self._jumping}
 
     def record(self, x: Any) -> Any:
-        return x if not self._jumping else {**x, **self.tokens}
+        if not self._jumping:
+            return x
+        return self.tokens["x"] if self._single else {**x, **self.tokens}
 
     def time(self, t: float) -> Tensor:
         return torch.full((self._batch,), t, dtype=self._time_dtype, device=self._device)
@@ -100,13 +106,15 @@ class PathDynamics(Dynamics):
     def begin(self, x: Any, t: Tensor) -> Any:
         prediction = self.predict(x, t)
         if self._jumping:
-            self._first = prediction
+            self._first = {"x": prediction} if self._single else prediction
         return self._velocity(x, t, prediction)
 
     def velocity(self, x: Any, t: Tensor) -> Any:
         return self._velocity(x, t, self.predict(x, t))
 
     def _velocity(self, x: Any, t: Tensor, prediction: Any) -> Any:
+        if self._still:
+            return {}
         velocity = self.path.velocity(self.record(x), t, prediction)
         return velocity if self.moving is None else self._masked(velocity, 0.0)
 
@@ -132,11 +140,25 @@ class PathDynamics(Dynamics):
             self._jump(t, s, self._first)
         return x
 
+    def leap_end(self, t: Tensor, end: Tensor, share: float) -> Tensor:
+        for name, path in self._jumping.items():
+            if not isinstance(path, MixturePath):
+                raise CapabilityError(
+                    f"solver: how many tokens a leap changes is not known for component {name!r}, "
+                    f"a {type(path).__name__}. Use TauLeaping(steps)."
+                )
+            moving = None if self.moving is None else self.moving.get(name)
+            tokens, prediction = self.tokens[name], self._first[name]
+            end = leap_end(path, tokens, t, end, prediction, share, moving)
+        return end
+
     def _jump(self, t: Tensor, s: Tensor, prediction: Any) -> None:
         moved = t != s
+        all_moved = bool(moved.all())
+        jumped: dict[str, Tensor] = {}
         for name, path in self._jumping.items():
             old, logits = self.tokens[name], prediction[name]
-            if moved.all():
+            if all_moved:
                 new = path.jump(old, t, s, logits, generator=self.generator)
             else:
                 # Samples whose adaptive step was refused have not moved, and draw nothing.
@@ -146,7 +168,8 @@ class PathDynamics(Dynamics):
                     old[rows], t[rows], s[rows], logits[rows], generator=self._generators(rows)
                 )
             keep = None if self.moving is None else self.moving.get(name)
-            self.tokens[name] = new if keep is None else torch.where(keep, new, old)
+            jumped[name] = new if keep is None else torch.where(keep, new, old)
+        self.tokens = jumped
 
     def _generators(self, rows: Tensor) -> Generators:
         if self.generator is None or isinstance(self.generator, torch.Generator):
@@ -167,7 +190,8 @@ class PathDynamics(Dynamics):
         result: Any = moved["x"] if self._single else moved
         if self.moving is not None:
             result = self._masked(result, x)
-        self._jump(now, then, prediction)
+        if self._jumping:
+            self._jump(now, then, prediction)
         return result
 
     def prepare(self, x: State, validate: bool) -> State:
@@ -182,7 +206,8 @@ class PathDynamics(Dynamics):
             x = fill_padding(self.path, x, exists, self.path.draw(x, generator=blank))
         x = self.impose(x)
         if validate:
-            check_data(self.path, x, self._name)
+            check_data(self.path, x, self._name, exists)
+        self.tokens = {name: by_name(x)[name] for name in self._jumping}
         return x
 
     def impose(self, x: State) -> State:

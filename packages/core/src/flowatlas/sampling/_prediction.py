@@ -11,13 +11,14 @@ from flowatlas._points import by_name
 from flowatlas.errors import ShapeError
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.continuous import ContinuousPath
+from flowatlas.paths.discrete import DiscretePath
 from flowatlas.state import State
 
 __all__ = ["check_prediction"]
 
 
 def check_prediction(path: StatePath, prediction: Any, x: State) -> None:
-    """Raise `ShapeError` unless each continuous component is predicted in full: no broadcasting."""
+    """Raise `ShapeError` unless each component is predicted in full: no broadcasting."""
     single = isinstance(x, Tensor)
     named = not single and isinstance(prediction, Mapping)
     if not single and not (named and set(path.components) <= set(prediction)):
@@ -27,8 +28,6 @@ def check_prediction(path: StatePath, prediction: Any, x: State) -> None:
             f"{sorted(path.components)}."
         )
     for name, component in path.components.items():
-        if not isinstance(component, ContinuousPath):
-            continue
         value, output = (x, prediction) if single else (by_name(x)[name], prediction[name])
         assert isinstance(value, Tensor)
         label = "prediction" if single else f"prediction[{name!r}]"
@@ -36,6 +35,10 @@ def check_prediction(path: StatePath, prediction: Any, x: State) -> None:
             raise ShapeError(
                 f"{label}: the model returned {type(output).__name__}; it must be a tensor."
             )
+        if not isinstance(component, ContinuousPath):
+            assert isinstance(component, DiscretePath)
+            component.check_logits(output, value, label)
+            continue
         shape = tuple(value.shape)
         if component.prediction != "target":
             point = component.manifold.point_shape_of(value)

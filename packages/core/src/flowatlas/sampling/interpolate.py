@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flowatlas._arguments import count
 from flowatlas._points import by_name, check_state
-from flowatlas.errors import ShapeError
+from flowatlas.errors import CapabilityError, ShapeError
 from flowatlas.field import Field
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.continuous import ContinuousPath
@@ -76,7 +76,11 @@ def interpolate(
 def _between(path: StatePath, a: State, b: State, s: float) -> State:
     joined = {}
     for name, component in path.components.items():
-        assert isinstance(component, ContinuousPath)
+        if not isinstance(component, ContinuousPath):
+            raise CapabilityError(
+                f"path: component {name!r} is discrete, and there are no tokens between tokens. "
+                "Interpolate the continuous components alone."
+            )
         joined[name] = _joined(component, by_name(a)[name], by_name(b)[name], s)
     return joined["x"] if isinstance(a, Tensor) else joined
 

@@ -15,6 +15,7 @@ from flowatlas._random import Generators
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.field import Condition, Field, Fixed, Mask
 from flowatlas.paths.base import StatePath
+from flowatlas.paths.discrete import DiscretePath
 from flowatlas.sampling._chunks import in_chunks
 from flowatlas.sampling.integrate import follow
 from flowatlas.solvers.base import Solver
@@ -155,15 +156,16 @@ def draw_source(
             "takes a tuple, a product a mapping of tuples."
         )
     sources = base_sources(path, source)
-    x_0 = {
-        name: sources[name].sample(
+    x_0 = {}
+    for name, component in names.items():
+        # Tokens are integers, whatever the others are.
+        kind = torch.int64 if isinstance(component, DiscretePath) else dtype
+        x_0[name] = sources[name].sample(
             _sizes(shapes[name], "shape" if single else f"shape[{name!r}]"),
             generator=generator,
-            dtype=dtype,
+            dtype=kind,
             device=device,
         )
-        for name in names
-    }
     return x_0["x"] if single else x_0
 
 

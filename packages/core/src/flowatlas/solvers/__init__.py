@@ -1,5 +1,6 @@
 """From a field to samples."""
 
+from flowatlas.solvers.adaptive_tau_leaping import AdaptiveTauLeaping as AdaptiveTauLeaping
 from flowatlas.solvers.base import Dynamics as Dynamics
 from flowatlas.solvers.base import Solver as Solver
 from flowatlas.solvers.base import Trajectory as Trajectory
@@ -16,6 +17,7 @@ from flowatlas.solvers.runge_kutta import Heun as Heun
 from flowatlas.solvers.runge_kutta import Midpoint as Midpoint
 from flowatlas.solvers.runge_kutta import RungeKutta as RungeKutta
 from flowatlas.solvers.runge_kutta import Tableau as Tableau
+from flowatlas.solvers.tau_leaping import TauLeaping as TauLeaping
 from flowatlas.solvers.time_grid import GivenGrid as GivenGrid
 from flowatlas.solvers.time_grid import ShiftedGrid as ShiftedGrid
 from flowatlas.solvers.time_grid import TimeGrid as TimeGrid

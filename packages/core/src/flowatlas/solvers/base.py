@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from flowatlas.errors import CapabilityError
+
 __all__ = ["Dynamics", "Solver", "Trajectory"]
 
 
@@ -41,6 +43,18 @@ class Dynamics(ABC):
     @abstractmethod
     def time(self, t: float) -> Tensor:
         """A time as the `(batch,)` tensor that fields take."""
+
+    def leap_end(self, t: Tensor, end: Tensor, share: float) -> Tensor:
+        """The time up to which a leap is expected to change a share of the tokens, after `begin`.
+
+        Args:
+            t: `(batch,)`, its start.
+            end: `(batch,)`, the latest that it may be.
+            share: of each sample's tokens that move at all.
+        """
+        raise CapabilityError(
+            f"solver: {type(self).__name__} has no tokens to leap. Use a Runge-Kutta solver."
+        )
 
     @abstractmethod
     def record(self, x: Any) -> Any:

@@ -4,5 +4,9 @@ from flowatlas.sources.base import Source as Source
 from flowatlas.sources.empirical import Empirical as Empirical
 from flowatlas.sources.gaussian import Gaussian as Gaussian
 from flowatlas.sources.igso3 import IGSO3 as IGSO3
+from flowatlas.sources.tokens import Categorical as Categorical
+from flowatlas.sources.tokens import Mask as Mask
+from flowatlas.sources.tokens import TokenSource as TokenSource
+from flowatlas.sources.tokens import UniformTokens as UniformTokens
 from flowatlas.sources.uniform import Uniform as Uniform
 from flowatlas.sources.wrapped_normal import WrappedNormal as WrappedNormal

@@ -1,0 +1,61 @@
+"""Posteriors of tokens, and how far one rate of jumping is from another."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowatlas.paths.token_schedule import TokenSchedule, jump_rate
+
+__all__ = ["column", "rate_divergence", "with_evidence"]
+
+
+def column(log_p: Tensor, tokens: Tensor) -> Tensor:
+    """The entry of each token in its row; of the last for a mask, which has none."""
+    index = tokens.long().clamp(max=log_p.shape[-1] - 1).unsqueeze(-1)
+    return log_p.gather(-1, index).squeeze(-1)
+
+
+def rate_divergence(
+    schedule: TokenSchedule, log_p: Tensor, x_1: Tensor, x: Tensor, t: Tensor
+) -> Tensor:
+    r"""Generalised KL divergence of the jumps of x_1 from those of the posterior p.
+
+    $$\sum_{y \ne x} \hat u(y) - u(y) + u(y) \log \frac{u(y)}{\hat u(y)}, \qquad
+      \hat u(y) = r(y) p(y), \quad u(y) = r(y) [y = x_1]$$
+
+    with $r = \dot\kappa_t / (1 - \kappa_t)$.
+
+    Args:
+        schedule: tells r.
+        log_p: `(batch, *points, vocab)`.
+        x_1: `(batch, *points)`.
+        x: `(batch, *points)`.
+        t: `(batch,)`.
+
+    Reference: Flow Matching with General Discrete Paths, Shaul et al., 2024, arXiv:2412.03487.
+    """
+    own = torch.where(x < log_p.shape[-1], column(log_p, x).exp(), 0.0)
+    rate = jump_rate(schedule.at(t, x_1))
+    if schedule.by_token:
+        everywhere = (log_p.exp() * jump_rate(schedule.table(t, x_1))).sum(-1)
+        leaving = everywhere - own * jump_rate(schedule.at(t, x))
+    else:
+        leaving = (1 - own) * rate
+    return leaving - torch.where(x == x_1, 0.0, rate * (1 + column(log_p, x_1)))
+
+
+def with_evidence(logits: Tensor, x: Tensor, evidence: Tensor, kept: Tensor | None) -> Tensor:
+    r"""Logits of the denoiser times $(1 - \kappa_t) p_0(x) + \kappa_t [x_1 = x]$, by column x_1.
+
+    Args:
+        logits: `(..., vocab)`.
+        x: `(...)`, the tokens themselves; a mask, which has no column, says nothing.
+        evidence: broadcastable to `x`; what to add in the token's own column.
+        kept: log(1 - kappa) of every token, broadcastable to the logits; None if all are equal.
+    """
+    if kept is not None:
+        logits = logits + kept
+    column = x.long().clamp(max=logits.shape[-1] - 1).unsqueeze(-1)
+    added = evidence.expand(x.shape).unsqueeze(-1).to(logits.dtype)
+    return logits.scatter_add(-1, column, added)
