@@ -526,12 +526,6 @@ SETTINGS: list[Case] = [
         ["without a distance: ['translation']", "Pass MinibatchOT the path"],
     ),
     (
-        "a product of nothing",
-        lambda: ProductManifold(),
-        ConfigError,
-        ["factors:", "at least one", "name=manifold"],
-    ),
-    (
         "a coupling that noise prediction forbids",
         lambda: FlowMatching(AffinePath(prediction="noise"), coupling=MinibatchOT(Euclidean())),
         CapabilityError,

@@ -22,10 +22,10 @@ class ProductManifold:
     Args:
         weights: factors of the squared distances, 1 where a name is missing. The unit of length of
             one factor against another's is a modelling choice; here it is explicit.
-        factors: manifolds by name.
+        factors: manifolds by name; none make a single point, the continuous part of tokens alone.
 
     Raises:
-        ConfigError: no factors, or a weight for none of them.
+        ConfigError: a weight for none of the factors.
 
     Example:
         ```python
@@ -35,9 +35,6 @@ class ProductManifold:
     """
 
     def __init__(self, weights: Mapping[str, float] | None = None, /, **factors: Manifold) -> None:
-        # Empty weights come from the path of tokens alone, whose continuous part is empty.
-        if not factors and weights is None:
-            raise ConfigError("factors: ProductManifold needs at least one, as name=manifold.")
         self.factors = factors
         self.weights = {name: 1.0 for name in factors} | dict(weights or {})
         unknown = sorted(set(self.weights) - set(factors))
