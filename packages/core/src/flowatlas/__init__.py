@@ -23,12 +23,14 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Lorentz",
         "Manifold",
         "ProductManifold",
+        "Simplex",
         "Sphere",
     ),
     "flowatlas.objectives": ("FlowMatching", "LossOutput"),
     "flowatlas.paths": (
         "AffinePath",
         "ContinuousPath",
+        "DirichletPath",
         "DiscretePath",
         "GeodesicPath",
         "PathSample",
@@ -66,7 +68,15 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "ShiftedGrid",
         "UniformGrid",
     ),
-    "flowatlas.sources": ("IGSO3", "Empirical", "Gaussian", "Source", "Uniform", "WrappedNormal"),
+    "flowatlas.sources": (
+        "IGSO3",
+        "Dirichlet",
+        "Empirical",
+        "Gaussian",
+        "Source",
+        "Uniform",
+        "WrappedNormal",
+    ),
     "flowatlas.time_samplers": (
         "Beta",
         "LogitNormal",
@@ -138,11 +148,13 @@ if TYPE_CHECKING:
     from flowatlas.manifolds import Lorentz as Lorentz
     from flowatlas.manifolds import Manifold as Manifold
     from flowatlas.manifolds import ProductManifold as ProductManifold
+    from flowatlas.manifolds import Simplex as Simplex
     from flowatlas.manifolds import Sphere as Sphere
     from flowatlas.objectives import FlowMatching as FlowMatching
     from flowatlas.objectives import LossOutput as LossOutput
     from flowatlas.paths import AffinePath as AffinePath
     from flowatlas.paths import ContinuousPath as ContinuousPath
+    from flowatlas.paths import DirichletPath as DirichletPath
     from flowatlas.paths import DiscretePath as DiscretePath
     from flowatlas.paths import GeodesicPath as GeodesicPath
     from flowatlas.paths import PathSample as PathSample
@@ -174,6 +186,7 @@ if TYPE_CHECKING:
     from flowatlas.solvers import ShiftedGrid as ShiftedGrid
     from flowatlas.solvers import UniformGrid as UniformGrid
     from flowatlas.sources import IGSO3 as IGSO3
+    from flowatlas.sources import Dirichlet as Dirichlet
     from flowatlas.sources import Empirical as Empirical
     from flowatlas.sources import Gaussian as Gaussian
     from flowatlas.sources import Source as Source
