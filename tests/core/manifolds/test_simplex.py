@@ -153,6 +153,22 @@ def test_pushforward_is_the_derivative_of_geodesics() -> None:
     torch.testing.assert_close(SIMPLEX.pushforward(x_s, velocity), dx)
 
 
+def test_the_mean_logarithm_of_the_vertices_is_the_sum_of_them() -> None:
+    x = torch.cat([points(5, 6), torch.eye(6, dtype=torch.float64)[:2]])
+    p = points(7, 6, seed=2)
+    logs = torch.stack([SIMPLEX.logmap(x, vertex.expand_as(x)) for vertex in torch.eye(6).double()])
+    expected = torch.einsum("bi,ibj->bj", p, logs)
+    found = SIMPLEX.logmap_to_vertices(x[:5], p[:5])
+    torch.testing.assert_close(found, expected[:5])
+    # At a vertex every other one is in a direction of its own, and the same distance away.
+    torch.testing.assert_close(SIMPLEX.logmap_to_vertices(x[5:], p[5:]), expected[5:])
+    for dtype in (torch.float32, torch.float64):
+        leaf = x.to(dtype).requires_grad_()
+        value = SIMPLEX.logmap_to_vertices(leaf, p.to(dtype))
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        assert torch.isfinite(gradient).all()
+
+
 def grid(cells: int) -> tuple[Tensor, float]:
     """Midpoints of equal triangles that fill (x_1, x_2), x_1 + x_2 < 1, and their area."""
     i = torch.arange(cells, dtype=torch.float64)

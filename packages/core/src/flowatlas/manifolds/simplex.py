@@ -163,6 +163,24 @@ class Simplex(Manifold):
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         return 2 * _SPHERE.logmap(root(x), root(y))
 
+    def logmap_to_vertices(self, x: Tensor, weights: Tensor) -> Tensor:
+        r"""$\sum_i p_i \log_x(e_i)$: where a flow to the vertices goes if p says which.
+
+        With $\theta_i = \arccos \sqrt{x_i}$, half the distance to the vertex i, and
+        $c_i = \theta_i / \sin \theta_i$, it is $2 (p \circ c - s \sum_i p_i c_i s_i)$ at
+        $s = \sqrt x$. Over 1 - t it is the velocity of `GeodesicPath` at t, if p are the
+        probabilities of the categories given $x_t$; it is linear in them.
+
+        Args:
+            x: `(..., K)`.
+            weights: `(..., K)`, p.
+
+        Returns:
+            A tangent at `x`.
+        """
+        s, sine = root(x), root(1 - x)
+        return 2 * _SPHERE.proju(s, weights * torch.atan2(sine, s) / sine)
+
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
         return 2 * _SPHERE.dist(root(x), root(y))
 
@@ -221,6 +239,8 @@ class Simplex(Manifold):
 
 
 def root(x: Tensor) -> Tensor:
-    """sqrt(x), with value and derivative zero where x is zero or rounding has made it negative."""
-    positive = x > 0
-    return torch.where(positive, torch.where(positive, x, 1.0).sqrt(), 0.0)
+    """sqrt(x) with a derivative of zero where x is zero, or less by rounding.
+
+    The smallest normal number stands for zero there; its root is far below rounding.
+    """
+    return x.clamp(min=torch.finfo(x.dtype).tiny).sqrt()

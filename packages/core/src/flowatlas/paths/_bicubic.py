@@ -30,16 +30,18 @@ class Grid:
     step: float
 
     def nodes(self) -> Tensor:
-        """`(4 * count,)`: where each cell is sampled, in float64."""
-        cells = torch.arange(self.start, self.start + self.count, dtype=torch.float64)
-        inside = torch.tensor(NODES, dtype=torch.float64)
-        return self.step * (cells.unsqueeze(1) + inside).flatten()
+        """`(3 * count + 1,)`: where the cells are sampled, shared edges once, in float64."""
+        cells = torch.arange(self.start, self.start + self.count + 1, dtype=torch.float64)
+        inside = torch.tensor(NODES[:-1], dtype=torch.float64)
+        return self.step * (cells.unsqueeze(1) + inside).flatten()[: 3 * self.count + 1]
 
     def locate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Cell (from 0) and place in it (0 to 1); outside, the nearest cell's end."""
         # Counted from the origin: an offset would round x to the digits of the table's ends.
-        scaled = (x * (1 / self.step)).clamp(self.start, self.start + self.count)
-        cell = scaled.floor().clamp(max=self.start + self.count - 1)
+        end = self.start + self.count
+        scaled = (x * (1 / self.step)).clamp(self.start, end)
+        # The end of the last cell belongs to it.
+        cell = scaled.floor().clamp(max=end - 1)
         return (cell - self.start).long(), scaled - cell
 
 
@@ -49,7 +51,7 @@ class Table:
     Args:
         rows: cells of u.
         columns: cells of v.
-        values: `(4 * rows.count, 4 * columns.count)`, float64, at the nodes of both.
+        values: `(3 * rows.count + 1, 3 * columns.count + 1)`, float64, at the nodes of both.
         below: slope in u below the first cell, as a function of v.
     """
 
@@ -65,9 +67,9 @@ class Table:
         self._below = below
         nodes = torch.tensor(NODES, dtype=torch.float64)
         fit = torch.linalg.inv(torch.stack([nodes**k for k in range(4)], 1))
-        cells = values.view(rows.count, 4, columns.count, 4)
+        cells = values.unfold(0, 4, 3).unfold(1, 4, 3)
         # By column, power of v, power of u, row.
-        found = torch.einsum("ip,npmq,jq->mjin", fit, cells, fit).contiguous()
+        found = torch.einsum("ip,nmpq,jq->mjin", fit, cells, fit).contiguous()
         self._ready = {(found.device, found.dtype): found}
 
     def __call__(self, u: Tensor, v: Tensor) -> Tensor:

@@ -36,8 +36,8 @@ from flowatlas.paths._bicubic import Grid, Table
 
 __all__ = ["flow_table", "move", "rate", "rate_table"]
 
-#: Cells of logit x: down to 4e-11, where G is straight to 2e-8 for K = 512, and up to 1 - 1e-7.
-ROWS = Grid(-96, 160, 0.25)
+#: Cells of logit x: down to 1e-10, where G is straight to 5e-8 for K = 512, and up to 1 - 1e-6.
+ROWS = Grid(-92, 148, 0.25)
 #: Length of the cells of log alpha, at most.
 COLUMN = 1 / 6
 
@@ -51,19 +51,39 @@ def rate(logit: Tensor, alpha: Tensor, categories: int) -> Tensor:
         categories: K.
     """
     b = float(categories - 1)
-    tau = torch.linspace(-3.2, 4.4, 40, dtype=torch.float64, device=logit.device)
-    y = torch.exp(tau - torch.exp(-tau))
-    weights = y * (1 + torch.exp(-tau)) * (tau[1] - tau[0]) * torch.exp(-y)
-    logit, alpha = (v.unsqueeze(-1) for v in torch.broadcast_tensors(logit, alpha))
-    log_x, log_rest = logsigmoid(logit), logsigmoid(-logit)  # log x, log(1 - x)
+    logit, alpha = torch.broadcast_tensors(logit, alpha)
     h = torch.digamma(alpha + b) - torch.digamma(alpha)
-    below = log_x + h < 0
-    # s / x and (1 - s) / (1 - x) on either side of x.
-    left = torch.log1p(-torch.exp(log_x - y / alpha)) - log_rest
-    lower = torch.exp((b - 1) * left - log_rest) * (y / alpha - log_x - h) / alpha
+    below = logsigmoid(logit) + h < 0
+    result = torch.empty_like(logit)
+    for side, integral in ((below, _lower), (~below, _upper)):
+        x, a, level = (v[side].unsqueeze(-1) for v in (logit, alpha, h))
+        # log x and log(1 - x).
+        result[side] = integral(logsigmoid(x), logsigmoid(-x), a, b, level)
+    return result
+
+
+def _lower(log_x: Tensor, log_rest: Tensor, alpha: Tensor, b: float, h: Tensor) -> Tensor:
+    """The integral over s < x, with s = x exp(-y / alpha)."""
+    y, weights = _nodes(log_x)
+    y = y / alpha
+    rest = torch.log1p(-torch.exp(log_x - y)) - log_rest
+    values = torch.exp((b - 1) * rest - log_rest) * (y - log_x - h)
+    return (values @ weights) / alpha.squeeze(-1)
+
+
+def _upper(log_x: Tensor, log_rest: Tensor, alpha: Tensor, b: float, h: Tensor) -> Tensor:
+    """The integral over s > x, with s = 1 - (1 - x) exp(-y / b)."""
+    y, weights = _nodes(log_x)
     log_s = torch.log(-torch.expm1(log_rest - y / b))
-    upper = torch.exp((alpha - 1) * (log_s - log_x) - log_x) * (log_s + h) / b
-    return (torch.where(below, lower, upper) * weights).sum(-1)
+    values = torch.exp((alpha - 1) * (log_s - log_x) - log_x) * (log_s + h)
+    return (values @ weights) / b
+
+
+def _nodes(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes in y > 0, and weights for integrals of exp(-y) times a function."""
+    tau = torch.linspace(-3.2, 4.4, 40, dtype=torch.float64, device=like.device)
+    y = torch.exp(tau - torch.exp(-tau))
+    return y, y * (1 + torch.exp(-tau)) * (tau[1] - tau[0]) * torch.exp(-y)
 
 
 def _columns(alpha_max: float) -> Grid:
@@ -75,17 +95,11 @@ def _columns(alpha_max: float) -> Grid:
 def rate_table(categories: int, alpha_max: float) -> Table:
     """G at (logit x, log alpha), for alpha in [1, alpha_max]."""
     columns = _columns(alpha_max)
-    # Cells share their edges, so that a quarter of the nodes is there twice; one column at a time
-    # bounds the memory of the quadrature.
     logit = ROWS.nodes()
+    # One column at a time bounds the memory of the quadrature.
     alphas = columns.nodes().exp()
     values = torch.stack([rate(logit, alpha, categories) for alpha in alphas], 1)
-    return Table(
-        ROWS,
-        columns,
-        values,
-        below=lambda log_alpha: -torch.exp(-log_alpha),
-    )
+    return Table(ROWS, columns, values, below=_rate_slope)
 
 
 @lru_cache(maxsize=16)
@@ -98,12 +112,17 @@ def flow_table(categories: int, alpha_max: float) -> Table:
         logit = _runge_kutta(speed, logit, before, log_alpha)
         values.append(logit - start)
         before = log_alpha
-    return Table(
-        ROWS,
-        columns,
-        torch.stack(values, 1),
-        below=lambda log_alpha: torch.expm1(-log_alpha),
-    )
+    return Table(ROWS, columns, torch.stack(values, 1), below=_flow_slope)
+
+
+def _rate_slope(log_alpha: Tensor) -> Tensor:
+    """d G / d logit x = -1 / alpha, at small x."""
+    return -torch.exp(-log_alpha)
+
+
+def _flow_slope(log_alpha: Tensor) -> Tensor:
+    """x_t is as x_0^(1 / alpha), at small x: logit x_t - logit x_0 has the slope 1 / alpha - 1."""
+    return torch.expm1(-log_alpha)
 
 
 def move(table: Table, logit: Tensor, start: Tensor, end: Tensor, steps: int = 12) -> Tensor:

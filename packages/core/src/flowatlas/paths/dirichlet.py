@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from flowatlas._random import Generators, rand
 from flowatlas.errors import ConfigError, IntervalError, ShapeError
 from flowatlas.manifolds.simplex import Simplex, root
+from flowatlas.paths._bicubic import Table
 from flowatlas.paths._dirichlet import flow_table, move, rate_table
 from flowatlas.paths.base import PathSample
 from flowatlas.paths.continuous import ContinuousPath, TimeWeight
@@ -71,6 +73,7 @@ class DirichletPath(ContinuousPath):
     Example:
         ```python
         path = DirichletPath(20)
+        tokens = torch.randint(20, (64, 100))
         loss = FlowMatching(path)(model, path.one_hot(tokens)).loss
         x = sample(model, path, shape=(64, 100, 20), solver=Midpoint(steps=50))
         tokens = x.argmax(-1)
@@ -116,7 +119,11 @@ class DirichletPath(ContinuousPath):
         self.alpha_max = float(alpha_max)
         self.end = end
         self._rate = rate_table(categories, self.alpha_max)
-        self._flow = flow_table(categories, self.alpha_max)
+
+    @cached_property
+    def _flow(self) -> Table:
+        """For training alone."""
+        return flow_table(self.categories, self.alpha_max)
 
     def one_hot(self, tokens: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
         """Data of token ids: `Simplex.one_hot`.
