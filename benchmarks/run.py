@@ -35,6 +35,7 @@ FAMILIES = {
     "fixed_steps": "Solvers with fixed steps",
     "geodesics": "Geodesic paths",
     "manifold_maps": "Manifold maps",
+    "dirichlet": "Dirichlet paths",
     "adaptive": "Adaptive steps",
     "pairing": "Optimal pairing",
     "discrete": "Tokens",

@@ -34,6 +34,10 @@ SCRIPTS: dict[str, tuple[str, list[str]]] = {
     ),
     # Forward and backward are inverse whatever the field is.
     "latent_interpolation": (r"encoded and decoded differs by 0\.00\d\d", ["between_digits"]),
+    "palindromes": (
+        r"palindromes: .*% of samples, 0\.06% by chance\ncompleted .*% right\n",
+        [],
+    ),
     "lightning_training": (
         r"stopped at step 2: step-2\.safetensors\n(.|\n)*went on to step 4: validation loss \d",
         [],

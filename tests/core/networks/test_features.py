@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowatlas.errors import ConfigError, ShapeError
-from flowatlas.networks import Features, Identity, MultiScale, Periodic
+from flowatlas.networks import Features, Identity, Logs, MultiScale, Periodic
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,19 @@ def test_length_is_the_declared_one(features: Features, event: tuple[int, ...]) 
     out = features(x)
     assert out.shape == (7, features.out_features(event))
     assert out.dtype == torch.float64
+
+
+def test_logs_are_bounded_and_differentiable_at_zero() -> None:
+    x = torch.eye(400)[:2, None].clone().requires_grad_()
+    assert Logs().out_features((1, 400)) == 400
+    logs = Logs()(x)
+    assert logs.shape == (2, 400)
+    assert logs.max().item() == pytest.approx(math.log(20))
+    assert logs.min().item() == pytest.approx(-4.0)
+    (gradient,) = torch.autograd.grad(logs.sum(), x)
+    assert torch.isfinite(gradient).all()
+    flat = torch.full((2, 3, 400), 1 / 400)
+    torch.testing.assert_close(Logs()(flat), torch.zeros(2, 1200))
 
 
 def test_periodic_has_no_seam() -> None:

@@ -6,8 +6,16 @@ import pytest
 import torch
 
 from flowatlas.errors import ShapeError
-from flowatlas.manifolds import SO3, FlatTorus, Lorentz, Sphere
-from flowatlas.sources import IGSO3, Empirical, Gaussian, Source, Uniform, WrappedNormal
+from flowatlas.manifolds import SO3, FlatTorus, Lorentz, Simplex, Sphere
+from flowatlas.sources import (
+    IGSO3,
+    Dirichlet,
+    Empirical,
+    Gaussian,
+    Source,
+    Uniform,
+    WrappedNormal,
+)
 
 SOURCES: list[tuple[Source, tuple[int, ...]]] = [
     (Gaussian(2.0, mean=1.0), (3,)),
@@ -18,6 +26,9 @@ SOURCES: list[tuple[Source, tuple[int, ...]]] = [
     (WrappedNormal(SO3(), torch.eye(3), 0.4), (3, 3)),
     (WrappedNormal(Lorentz(), Lorentz().origin(2), 0.4), (3,)),
     (IGSO3(0.7), (3, 3)),
+    (Uniform(Simplex()), (4,)),
+    (Dirichlet(1.0), (4,)),
+    (Dirichlet([0.5, 1.0, 3.0]), (3,)),
     (Empirical(torch.arange(60.0).view(20, 3)), (3,)),
     (Empirical(torch.arange(60.0).view(20, 3), weights=torch.arange(20.0)), (3,)),
 ]

@@ -23,6 +23,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Lorentz",
         "Manifold",
         "ProductManifold",
+        "Simplex",
         "Sphere",
     ),
     "flowatlas.objectives": ("FlowMatching", "LossOutput"),
@@ -30,6 +31,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "AffinePath",
         "CatFlowPath",
         "ContinuousPath",
+        "DirichletPath",
         "DiscretePath",
         "GeodesicPath",
         "Jumps",
@@ -78,6 +80,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "flowatlas.sources": (
         "IGSO3",
         "Categorical",
+        "Dirichlet",
         "Empirical",
         "Gaussian",
         "Mask",
@@ -157,12 +160,14 @@ if TYPE_CHECKING:
     from flowatlas.manifolds import Lorentz as Lorentz
     from flowatlas.manifolds import Manifold as Manifold
     from flowatlas.manifolds import ProductManifold as ProductManifold
+    from flowatlas.manifolds import Simplex as Simplex
     from flowatlas.manifolds import Sphere as Sphere
     from flowatlas.objectives import FlowMatching as FlowMatching
     from flowatlas.objectives import LossOutput as LossOutput
     from flowatlas.paths import AffinePath as AffinePath
     from flowatlas.paths import CatFlowPath as CatFlowPath
     from flowatlas.paths import ContinuousPath as ContinuousPath
+    from flowatlas.paths import DirichletPath as DirichletPath
     from flowatlas.paths import DiscretePath as DiscretePath
     from flowatlas.paths import GeodesicPath as GeodesicPath
     from flowatlas.paths import Jumps as Jumps
@@ -203,6 +208,7 @@ if TYPE_CHECKING:
     from flowatlas.solvers import UniformGrid as UniformGrid
     from flowatlas.sources import IGSO3 as IGSO3
     from flowatlas.sources import Categorical as Categorical
+    from flowatlas.sources import Dirichlet as Dirichlet
     from flowatlas.sources import Empirical as Empirical
     from flowatlas.sources import Gaussian as Gaussian
     from flowatlas.sources import Mask as Mask

@@ -11,14 +11,14 @@ from flowatlas.benchmarks.config import require
 from flowatlas.couplings import Independent, MinibatchOT
 from flowatlas.errors import ConfigError
 from flowatlas.exact import EmpiricalFlow
-from flowatlas.manifolds import Euclidean, Manifold
+from flowatlas.manifolds import Euclidean, Manifold, Simplex
 from flowatlas.objectives import FlowMatching
-from flowatlas.paths import AffinePath, GeodesicPath
+from flowatlas.paths import AffinePath, DirichletPath, GeodesicPath
 from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.plugins import close_matches
 from flowatlas.schedulers import CondOT, Cosine, LinearVP, Polynomial, Scheduler
 from flowatlas.solvers import RK4, Euler, Heun, Midpoint, Solver
-from flowatlas.sources import Gaussian, Source, Uniform
+from flowatlas.sources import Dirichlet, Gaussian, Source, Uniform
 from flowatlas.time_samplers import Beta, TimeSampler, UniformTime
 
 __all__ = ["METHODS", "Method", "fixed_step_solver", "method_names", "named_method"]
@@ -46,11 +46,12 @@ class Method:
     Attributes:
         name: how the command line knows it.
         summary: one line.
-        path: `"affine"` (flat space) or `"geodesic"`.
+        path: `"affine"` (flat space), `"geodesic"`, or `"dirichlet"` (the simplex).
         scheduler: `"condot"`, `"cosine"`, `"linear-vp"` or `"quadratic"` (geodesic paths: the
             convex ones, condot and quadratic).
-        source: `"gaussian"`, `"uniform"`, or `"fitted"`: a kernel estimate of the training points
-            whose bandwidth is chosen on validation points.
+        source: `"gaussian"`, `"uniform"`, `"dirichlet"` (of concentration one, on the simplex), or
+            `"fitted"`: a kernel estimate of the training points whose bandwidth is chosen on
+            validation points.
         coupling: `"independent"`, or `"ot"`: exact optimal transport within the minibatch.
         prediction: what the network predicts.
         regression: on the velocity of each pair, `"conditional"`, or on that of all the training
@@ -75,11 +76,11 @@ class Method:
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("path", ("affine", "geodesic")),
+            ("path", ("affine", "geodesic", "dirichlet")),
             ("scheduler", (*_SCHEDULERS, "quadratic")),
-            ("source", ("gaussian", "uniform", "fitted")),
+            ("source", ("gaussian", "uniform", "dirichlet", "fitted")),
             ("coupling", ("independent", "ot")),
-            ("prediction", ("velocity", "target", "noise", "score")),
+            ("prediction", ("velocity", "target", "noise", "score", "logits")),
             ("regression", ("conditional", "marginal")),
             ("times", tuple(_TIMES)),
             ("solver", tuple(_SOLVERS)),
@@ -99,6 +100,17 @@ class Method:
         if self.path == "geodesic" and self.source == "gaussian":
             raise ConfigError(
                 "source: a Gaussian lives in flat space; a geodesic path takes uniform or fitted."
+            )
+        if self.path == "geodesic" and self.source == "dirichlet":
+            raise ConfigError(
+                "source: a geodesic path takes uniform or fitted; dirichlet is for straight and "
+                "Dirichlet paths."
+            )
+        dirichlet = (self.path == "dirichlet", self.prediction == "logits")
+        if any(dirichlet) and not (all(dirichlet) and self.source == "dirichlet"):
+            raise ConfigError(
+                f"path: got {self.path!r} from {self.source!r} with prediction "
+                f"{self.prediction!r}; a Dirichlet path has source dirichlet and prediction logits."
             )
         if self.prediction in ("noise", "score") and (
             self.source != "gaussian" or self.coupling != "independent"
@@ -123,6 +135,8 @@ class Method:
 
     def fits(self, manifold: Manifold) -> bool:
         """Whether this method works on `manifold`."""
+        if self.source == "dirichlet":
+            return isinstance(manifold, Simplex)
         return (self.path == "affine") == isinstance(manifold, Euclidean)
 
     def build_path(self, manifold: Manifold, fitted: Source | None = None) -> ContinuousPath:
@@ -141,8 +155,16 @@ class Method:
             )
         if self.source == "fitted" and fitted is None:
             raise ConfigError(f"method: {self.name!r} needs a source fitted to the training data.")
+        if self.path == "dirichlet":
+            assert isinstance(manifold, Simplex)
+            if manifold.categories is None:
+                raise ConfigError(
+                    f"manifold: {self.name!r} needs the number of categories; use Simplex(K)."
+                )
+            return DirichletPath(manifold.categories, scheduler=self._scheduler())
         if self.path == "affine":
-            source = fitted if self.source == "fitted" else Gaussian()
+            flat: dict[str, Source | None] = {"fitted": fitted, "dirichlet": Dirichlet(1.0)}
+            source = flat.get(self.source, Gaussian())
             return AffinePath(self._scheduler(), source=source, prediction=self.prediction)
         source = fitted if self.source == "fitted" else Uniform(manifold)
         return GeodesicPath(manifold, source, self._scheduler(), prediction=self.prediction)

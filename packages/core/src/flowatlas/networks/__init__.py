@@ -4,6 +4,7 @@ from flowatlas.networks.condition import Classes as Classes
 from flowatlas.networks.condition import Vector as Vector
 from flowatlas.networks.features import Features as Features
 from flowatlas.networks.features import Identity as Identity
+from flowatlas.networks.features import Logs as Logs
 from flowatlas.networks.features import MultiScale as MultiScale
 from flowatlas.networks.features import Periodic as Periodic
 from flowatlas.networks.hub import Pretrained as Pretrained

@@ -20,6 +20,7 @@ _OURS: dict[str, type] = {
         condition.Classes,
         condition.Vector,
         features.Identity,
+        features.Logs,
         features.MultiScale,
         features.Periodic,
         time_embedding.FourierTimeEmbedding,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from flowatlas.errors import ConfigError, ShapeError
 
-__all__ = ["Features", "Identity", "MultiScale", "Periodic"]
+__all__ = ["Features", "Identity", "Logs", "MultiScale", "Periodic"]
 
 
 class Features(nn.Module, ABC):
@@ -81,6 +81,21 @@ class Periodic(Features):
 
     def extra_repr(self) -> str:
         return f"period={self.period}, harmonics={self.harmonics}"
+
+
+class Logs(Features):
+    r"""$\log \sqrt{K x}$, at least -4, for probabilities x of K categories on the last axis.
+
+    Probabilities themselves are of order 1 / K, and a network that sees them raw learns slowly;
+    what a sample says about its category is in their logarithms.
+    """
+
+    def out_features(self, event_shape: Sequence[int]) -> int:
+        return math.prod(event_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        least = math.exp(-8.0)
+        return 0.5 * (x * x.shape[-1]).clamp(min=least).log().flatten(1)
 
 
 class MultiScale(Features):

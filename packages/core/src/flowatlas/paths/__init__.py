@@ -6,6 +6,7 @@ from flowatlas.paths.base import PathSample as PathSample
 from flowatlas.paths.base import StatePath as StatePath
 from flowatlas.paths.catflow import CatFlowPath as CatFlowPath
 from flowatlas.paths.continuous import ContinuousPath as ContinuousPath
+from flowatlas.paths.dirichlet import DirichletPath as DirichletPath
 from flowatlas.paths.discrete import DiscretePath as DiscretePath
 from flowatlas.paths.geodesic import GeodesicPath as GeodesicPath
 from flowatlas.paths.interval import Interval as Interval

@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from flowatlas._random import Generators
 from flowatlas.errors import CapabilityError
 from flowatlas.manifolds.euclidean import Euclidean
 from flowatlas.paths._edges import first_finite, last_finite
@@ -231,7 +232,15 @@ class AffinePath(ContinuousPath):
             "sigma": Interval(0.0, last_finite(lambda t: _noise_rate(schedule(t)), end)),
         }
 
-    def conditional_step(self, x: Tensor, t: Tensor, s: Tensor, prediction: Tensor) -> Tensor:
+    def conditional_step(
+        self,
+        x: Tensor,
+        t: Tensor,
+        s: Tensor,
+        prediction: Tensor,
+        *,
+        generator: Generators = None,
+    ) -> Tensor:
         x_1 = self._convert(prediction, x, t, "target")
         schedule = self.inference_scheduler or self.scheduler
         now, then = schedule(broadcast_time(t, x)), schedule(broadcast_time(s, x))

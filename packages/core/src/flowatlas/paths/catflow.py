@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flowatlas._random import Generators
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.manifolds.euclidean import Euclidean
 from flowatlas.paths.affine import AffinePath
@@ -111,5 +112,13 @@ class CatFlowPath(ContinuousPath):
     def conversion_interval(self, to: str) -> Interval:
         return Interval(0.0, 1.0) if to == "logits" else self.affine.conversion_interval(to)
 
-    def conditional_step(self, x: Tensor, t: Tensor, s: Tensor, prediction: Tensor) -> Tensor:
+    def conditional_step(
+        self,
+        x: Tensor,
+        t: Tensor,
+        s: Tensor,
+        prediction: Tensor,
+        *,
+        generator: Generators = None,
+    ) -> Tensor:
         return self.affine.conditional_step(x, t, s, torch.softmax(prediction, -1))

@@ -98,10 +98,25 @@ class ContinuousPath(Path, StatePath):
         """Closed interval on which `convert(..., to)` is finite."""
 
     @abstractmethod
-    def conditional_step(self, x: Tensor, t: Tensor, s: Tensor, prediction: Tensor) -> Tensor:
+    def conditional_step(
+        self,
+        x: Tensor,
+        t: Tensor,
+        s: Tensor,
+        prediction: Tensor,
+        *,
+        generator: Generators = None,
+    ) -> Tensor:
         """Move from time t to time s along the conditional path to the predicted x_1.
 
         Exact when the prediction is; it is how a grid that must stop short of t = 1 ends.
+
+        Args:
+            x: `(batch, *event)`, the state at t.
+            t: `(batch,)`.
+            s: `(batch,)`.
+            prediction: of kind `self.prediction`.
+            generator: for paths whose prediction is a law to draw x_1 from; one, or one per sample.
         """
 
     def with_schedule(self, scheduler: Scheduler) -> Self:

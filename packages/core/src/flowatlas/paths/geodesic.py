@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from flowatlas._random import Generators
 from flowatlas.errors import ConfigError
 from flowatlas.manifolds.base import Manifold
 from flowatlas.paths._edges import first_finite, last_finite
@@ -132,7 +133,15 @@ class GeodesicPath(ContinuousPath):
         schedule = self.scheduler
         return first_finite(lambda t: 1 / schedule(t).d_alpha), _last(schedule)
 
-    def conditional_step(self, x: Tensor, t: Tensor, s: Tensor, prediction: Tensor) -> Tensor:
+    def conditional_step(
+        self,
+        x: Tensor,
+        t: Tensor,
+        s: Tensor,
+        prediction: Tensor,
+        *,
+        generator: Generators = None,
+    ) -> Tensor:
         self.conversion_interval("target").check(t, f"target from {self.prediction} prediction")
         schedule = self.inference_scheduler or self.scheduler
         now, then = schedule(t), schedule(s)

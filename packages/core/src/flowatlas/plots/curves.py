@@ -1,4 +1,4 @@
-"""Quality against evaluations of the field, and the loss over training."""
+"""Quality against evaluations or categories, and the loss over training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowatlas.plots.style import BASELINE, INK, PALETTE, figure, style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["loss_curve", "nfe_curve"]
+__all__ = ["kl_curve", "loss_curve", "nfe_curve"]
 
 Array = NDArray[Any]
 _MARKERS = "osD^v*"
@@ -61,6 +61,43 @@ def nfe_curve(
         )
         axes.set_xticks(sorted(ticks), [str(n) for n in sorted(ticks)])
         axes.minorticks_off()
+        axes.legend()
+        if title:
+            axes.set_title(title)
+    return made
+
+
+def kl_curve(
+    curves: Mapping[str, tuple[Array, Array]],
+    *,
+    floor: tuple[Array, Array] | None = None,
+    guess: tuple[Array, Array] | None = None,
+    title: str = "",
+) -> Figure:
+    """Divergence of sampled categories from their law against how many there are.
+
+    Args:
+        curves: for each path, numbers of categories and divergences in nats.
+        floor: numbers of categories, and the divergence that as many exact draws have.
+        guess: the same of the uniform law.
+        title: of the picture.
+    """
+    with style():
+        made = figure(4.6, 3.2)
+        axes = made.subplots()
+        for i, (name, (sizes, values)) in enumerate(curves.items()):
+            colour, marker = PALETTE[i % 6], _MARKERS[i % 6]
+            axes.plot(sizes, values, color=colour, marker=marker, ms=4, lw=1.4, label=name)
+        if guess is not None:
+            axes.plot(*guess, color=BASELINE, lw=1.0, ls=":", label="uniform guess")
+        if floor is not None:
+            axes.plot(*floor, color=INK, lw=1.0, ls="--", label="as many exact draws")
+            sizes, values = floor
+            axes.fill_between(sizes, values, 3 * values, color=BASELINE, alpha=0.18, lw=0)
+        axes.set(xscale="log", yscale="log", xlabel="categories K", ylabel="KL divergence, nats")
+        if floor is not None:
+            axes.set_xticks(floor[0], [str(int(n)) for n in floor[0]])
+        axes.xaxis.minorticks_off()
         axes.legend()
         if title:
             axes.set_title(title)

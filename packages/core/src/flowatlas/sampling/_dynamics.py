@@ -186,7 +186,9 @@ class PathDynamics(Dynamics):
                 value = by_name(x)[name]
                 output = prediction if self._single else prediction[name]
                 output = output.to(value.dtype)
-                moved[name] = path.conditional_step(value, now, then, output)
+                moved[name] = path.conditional_step(
+                    value, now, then, output, generator=self.generator
+                )
         result: Any = moved["x"] if self._single else moved
         if self.moving is not None:
             result = self._masked(result, x)

@@ -1,6 +1,7 @@
 """Where flows start: the law of x_0."""
 
 from flowatlas.sources.base import Source as Source
+from flowatlas.sources.dirichlet import Dirichlet as Dirichlet
 from flowatlas.sources.empirical import Empirical as Empirical
 from flowatlas.sources.gaussian import Gaussian as Gaussian
 from flowatlas.sources.igso3 import IGSO3 as IGSO3

@@ -1,0 +1,113 @@
+"""Smooth functions of two variables, tabulated as a polynomial in each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Grid", "Table"]
+
+#: Where a cell, taken as [0, 1], is sampled: Chebyshev's points with both ends, so that neighbours
+#: meet.
+NODES = (0.0, 0.25, 0.75, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Equal cells along one axis, the origin being an edge of one.
+
+    Attributes:
+        start: index of the first cell: it begins at `start * step`.
+        count: of cells.
+        step: length of a cell.
+    """
+
+    start: int
+    count: int
+    step: float
+
+    def nodes(self) -> Tensor:
+        """`(3 * count + 1,)`: where the cells are sampled, shared edges once, in float64."""
+        cells = torch.arange(self.start, self.start + self.count + 1, dtype=torch.float64)
+        inside = torch.tensor(NODES[:-1], dtype=torch.float64)
+        return self.step * (cells.unsqueeze(1) + inside).flatten()[: 3 * self.count + 1]
+
+    def locate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Cell (from 0) and place in it (0 to 1); outside, the nearest cell's end."""
+        # Counted from the origin: an offset would round x to the digits of the table's ends.
+        end = self.start + self.count
+        scaled = (x * (1 / self.step)).clamp(self.start, end)
+        # The end of the last cell belongs to it.
+        cell = scaled.floor().clamp(max=end - 1)
+        return (cell - self.start).long(), scaled - cell
+
+
+class Table:
+    """A function of (u, v) by cubics in each cell; below the cells straight in u, above constant.
+
+    Args:
+        rows: cells of u.
+        columns: cells of v.
+        values: `(3 * rows.count + 1, 3 * columns.count + 1)`, float64, at the nodes of both.
+        below: slope in u below the first cell, as a function of v.
+    """
+
+    def __init__(
+        self,
+        rows: Grid,
+        columns: Grid,
+        values: Tensor,
+        *,
+        below: Callable[[Tensor], Tensor],
+    ) -> None:
+        self.rows, self.columns = rows, columns
+        self._below = below
+        nodes = torch.tensor(NODES, dtype=torch.float64)
+        fit = torch.linalg.inv(torch.stack([nodes**k for k in range(4)], 1))
+        cells = values.unfold(0, 4, 3).unfold(1, 4, 3)
+        # By column, power of v, power of u, row.
+        found = torch.einsum("ip,nmpq,jq->mjin", fit, cells, fit).contiguous()
+        self._ready = {(found.device, found.dtype): found}
+
+    def __call__(self, u: Tensor, v: Tensor) -> Tensor:
+        """Values at `u`, `v` (broadcast), in the dtype and on the device of `u`."""
+        row, a = self.rows.locate(u)
+        column, b = self.columns.locate(v)
+        c = self._coefficients(u)
+        if v.numel() * self.rows.count <= max(u.numel(), self.rows.count):
+            # Few v: the table along each of those lines first, then one cubic for each u.
+            lines = _horner(c[column.flatten()].unbind(1), b.view(-1, 1, 1))
+            powers = lines.transpose(0, 1).reshape(4, -1)
+            if v.numel() > 1:
+                line = torch.arange(v.numel(), device=v.device).view(v.shape)
+                row = line * self.rows.count + row
+            inside = _horner([_take(one, row) for one in powers], a)
+        else:
+            row, column = torch.broadcast_tensors(row, column)
+            lines = _horner(c[column, :, :, row].unbind(-2), b.unsqueeze(-1))
+            inside = _horner(lines.unbind(-1), a)
+        under = (u - self.rows.start * self.rows.step).clamp(max=0.0)
+        return torch.addcmul(inside, under, self._below(v))
+
+    def _coefficients(self, like: Tensor) -> Tensor:
+        key = (like.device, like.dtype)
+        if key not in self._ready:
+            first = next(iter(self._ready.values()))
+            self._ready[key] = first.to(device=like.device, dtype=like.dtype)
+        return self._ready[key]
+
+
+def _horner(coefficients: Sequence[Tensor], x: Tensor) -> Tensor:
+    """Value of a polynomial, constant term first."""
+    *rest, value = coefficients
+    for one in reversed(rest):
+        value = torch.addcmul(one, value, x)
+    return value
+
+
+def _take(table: Tensor, index: Tensor) -> Tensor:
+    """`table[index]`, at a quarter of its time."""
+    return table.index_select(0, index.flatten()).view(index.shape)
