@@ -66,7 +66,7 @@ def noise(n: int, law: Tensor) -> float:
 # Independent tokens: the posterior of each is constant but for its own jump.
 
 
-@pytest.mark.parametrize("corrector", [0.0, 2.0])
+@pytest.mark.parametrize("corrector", [0.0, 0.5, 2.0])
 @pytest.mark.parametrize("prediction", ["logits", "denoiser"])
 @pytest.mark.parametrize("source", SOURCES)
 def test_leaps_are_exact_at_any_step_for_independent_tokens(

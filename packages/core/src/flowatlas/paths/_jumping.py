@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowatlas._random import Generators, rand
 from flowatlas.paths._categorical import Transform, draw_rows
-from flowatlas.paths._rates import with_evidence
+from flowatlas.paths._rates import evidence, with_evidence
 
 if TYPE_CHECKING:
     from flowatlas.paths.mixture import MixturePath
@@ -94,12 +94,12 @@ def _transform(path: MixturePath, x: Tensor, t: Tensor, rows: Tensor) -> Transfo
     if path.prediction != "denoiser":
         return (lambda logits, _: jumps.reshaped(logits)) if jumps.changes_law else None
     tokens = x.reshape(-1)[rows]
-    evidence, kept = path.evidence(x, t, path.sampling_schedule)
-    evidence = evidence.expand(x.shape).reshape(-1)[rows]
+    odds, kept = evidence(path.source, path.sampling_schedule, x, t, path.vocab)
+    odds = odds.expand(x.shape).reshape(-1)[rows]
     sample = rows // max(x[0].numel(), 1)
 
     def transform(logits: Tensor, index: Tensor) -> Tensor:
         own = None if kept is None else kept.view(x.shape[0], -1)[sample[index]]
-        return jumps.reshaped(with_evidence(logits, tokens[index], evidence[index], own))
+        return jumps.reshaped(with_evidence(logits, tokens[index], odds[index], own))
 
     return transform

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from flowatlas.paths.token_schedule import TokenSchedule, jump_rate
+from flowatlas.sources.base import Source
+from flowatlas.sources.tokens import TokenSource
 
-__all__ = ["column", "rate_divergence", "with_evidence"]
+__all__ = ["column", "evidence", "rate_divergence", "with_evidence"]
 
 
 def column(log_p: Tensor, tokens: Tensor) -> Tensor:
@@ -45,17 +47,37 @@ def rate_divergence(
     return leaving - torch.where(x == x_1, 0.0, rate * (1 + column(log_p, x_1)))
 
 
-def with_evidence(logits: Tensor, x: Tensor, evidence: Tensor, kept: Tensor | None) -> Tensor:
+def evidence(
+    source: Source, schedule: TokenSchedule, x: Tensor, t: Tensor, vocab: int
+) -> tuple[Tensor, Tensor | None]:
+    """What tokens say of their own x_1, as `with_evidence` takes it.
+
+    Args:
+        source: a `TokenSource`, whose law is known.
+        schedule: tells kappa.
+        x: `(batch, *points)`.
+        t: `(batch,)`.
+        vocab: number of tokens of data.
+    """
+    assert isinstance(source, TokenSource)
+    c = schedule.at(t, x)
+    odds = c.alpha / (c.sigma * source.mass(x)).clamp(min=1e-30)
+    own = torch.where(x < vocab, torch.log1p(odds), 0.0)
+    kept = schedule.table(t, x).sigma.clamp(min=1e-30).log() if schedule.by_token else None
+    return own.to(t.dtype), kept
+
+
+def with_evidence(logits: Tensor, x: Tensor, own: Tensor, kept: Tensor | None) -> Tensor:
     r"""Logits of the denoiser times $(1 - \kappa_t) p_0(x) + \kappa_t [x_1 = x]$, by column x_1.
 
     Args:
         logits: `(..., vocab)`.
         x: `(...)`, the tokens themselves; a mask, which has no column, says nothing.
-        evidence: broadcastable to `x`; what to add in the token's own column.
+        own: broadcastable to `x`; what to add in the token's own column.
         kept: log(1 - kappa) of every token, broadcastable to the logits; None if all are equal.
     """
     if kept is not None:
         logits = logits + kept
     column = x.long().clamp(max=logits.shape[-1] - 1).unsqueeze(-1)
-    added = evidence.expand(x.shape).unsqueeze(-1).to(logits.dtype)
+    added = own.expand(x.shape).unsqueeze(-1).to(logits.dtype)
     return logits.scatter_add(-1, column, added)

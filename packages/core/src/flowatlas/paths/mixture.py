@@ -12,7 +12,7 @@ from flowatlas._precision import full_precision
 from flowatlas._random import Generators
 from flowatlas.errors import CapabilityError, ConfigError
 from flowatlas.paths._jumping import leap, taken_back
-from flowatlas.paths._rates import column, rate_divergence, with_evidence
+from flowatlas.paths._rates import column, evidence, rate_divergence, with_evidence
 from flowatlas.paths.base import PathSample
 from flowatlas.paths.continuous import TimeWeight
 from flowatlas.paths.discrete import DiscretePath
@@ -52,9 +52,8 @@ class MixturePath(DiscretePath):
     are the data's: they have no loss, and do not jump.
 
     A step from t to s draws who jumps, with probability $1 - (1 - \kappa_s) / (1 - \kappa_t)$, and
-    then $x_1$ from the posterior at t there. That is exact, for a step of any length, where the
-    tokens are independent; otherwise its error is of first order in the step, from tokens that
-    jump together not seeing each other.
+    then $x_1$ there, from the posterior at t: exact for steps of any length where the tokens are
+    independent, and of first order otherwise: tokens that jump together do not see each other.
 
     Args:
         vocab: number of tokens that data can have.
@@ -204,8 +203,7 @@ class MixturePath(DiscretePath):
         logits = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
         if self.prediction == "logits":
             return logits
-        evidence, kept = self.evidence(x, t, schedule)
-        return with_evidence(logits, x, evidence, kept)
+        return with_evidence(logits, x, *evidence(self.source, schedule, x, t, self.vocab))
 
     def canonical(self, prediction: Tensor, x: Tensor, t: Tensor) -> Tensor:
         r"""Log-rates of the jumps to every token: what guidance combines.
@@ -233,8 +231,8 @@ class MixturePath(DiscretePath):
     ) -> Tensor:
         """Draw the state at s > t, from the posterior at t.
 
-        Who jumps is drawn first. Logits are read only where tokens do, a few rows at a time, and
-        added up in float64: the law is right for any vocabulary and any dtype of the logits.
+        Who jumps is drawn first; logits are read only there, a few rows at a time, and added up in
+        float64.
 
         Args:
             x: `(batch, *points)`, the state at t.
@@ -247,22 +245,6 @@ class MixturePath(DiscretePath):
         end = self.jumps.overshoot(t, s)
         x = leap(self, x, t, s if end is None else end, prediction, generator)
         return x if end is None else taken_back(self, x, end, s, generator)
-
-    def evidence(
-        self, x: Tensor, t: Tensor, schedule: TokenSchedule
-    ) -> tuple[Tensor, Tensor | None]:
-        """What a token says of its own x_1, for a denoiser.
-
-        Returns:
-            What to add to the log-odds of its own column, broadcastable to `x`; and
-            log(1 - kappa) of every token, broadcastable to logits, or None if all are equal.
-        """
-        source = self._law("prediction", "the posterior of a denoiser")
-        c = schedule.at(t, x)
-        odds = c.alpha / (c.sigma * source.mass(x)).clamp(min=1e-30)
-        evidence = torch.where(x < self.vocab, torch.log1p(odds), 0.0)
-        kept = schedule.table(t, x).sigma.clamp(min=1e-30).log() if schedule.by_token else None
-        return evidence.to(t.dtype), kept
 
     def moved(self, x: Tensor) -> Tensor | None:
         """Which tokens the source never has, so that they are the data's; None for no such."""
