@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flowatlas.benchmarks.results import FILE_NAME, read
+from flowatlas.benchmarks.results import read
 from flowatlas.plots import kl_curve, save
 
 FIGURE = Path(__file__).with_name("figures") / "simplex.png"
@@ -21,7 +21,7 @@ FIGURE = Path(__file__).with_name("figures") / "simplex.png"
 
 def main(directory: Path) -> None:
     """One line a path, with the floor and the guess."""
-    results = read(directory / FILE_NAME)
+    results = read(directory)
     arrays = {one.method: np.load(directory / str(one.arrays)) for one in results}
     first = next(iter(arrays.values()))
     sizes = first["sizes"]

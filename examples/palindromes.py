@@ -35,7 +35,7 @@ def main(steps: int, output: Path) -> None:
     path = DirichletPath(LETTERS)
     objective = FlowMatching(path)
     # A classifier: logits of the letters, whose features are the logarithms of what it sees.
-    model = MLP((LENGTH, LETTERS), width=256, depth=3, features=Logs(), fixed=True)
+    model = MLP((LENGTH, LETTERS), width=192, depth=3, features=Logs(), fixed=True)
 
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -50,7 +50,7 @@ def main(steps: int, output: Path) -> None:
         optimizer.step()
         schedule.step()
 
-    solver, shape = Midpoint(steps=25), (1000, LENGTH, LETTERS)
+    solver, shape = Midpoint(steps=15), (500, LENGTH, LETTERS)
     nothing = torch.zeros(shape[:2], dtype=torch.bool)
     x = sample(
         model,
@@ -64,7 +64,7 @@ def main(steps: int, output: Path) -> None:
     chance = LETTERS ** -(LENGTH // 2)
     print(f"palindromes: {share_of_palindromes(tokens):.1%} of samples, {chance:.2%} by chance")
 
-    truth = words(1000, generator)
+    truth = words(len(tokens), generator)
     half = nothing.clone()
     half[:, : LENGTH // 2] = True
     x = sample(
@@ -86,6 +86,6 @@ def main(steps: int, output: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1500, help="of training")
+    parser.add_argument("--steps", type=int, default=1200, help="of training")
     parser.add_argument("--output", type=Path, default=Path("runs/palindromes"), help="directory")
     main(**vars(parser.parse_args()))

@@ -176,6 +176,19 @@ def test_the_flow_keeps_quantiles(size: int) -> None:
     )
 
 
+def test_the_flow_keeps_quantiles_deep_in_the_corner() -> None:
+    path, size = DirichletPath(20), 20
+    small = torch.tensor([1e-30, 1e-20, 1e-12, 1e-9], dtype=torch.float64)
+    x_0 = torch.full((4, size), 1 / 19, dtype=torch.float64)
+    x_0[:, 0] = small
+    x_1 = path.one_hot(torch.zeros(4).long(), dtype=torch.float64)
+    for alpha in (1.0, 2.5, 5.0, 8.0):
+        t = torch.full((4,), (alpha - 1) / 7, dtype=torch.float64)
+        x_t, _ = path.interpolate(x_0, x_1, t)
+        expected = scipy.special.betaincinv(alpha, size - 1, (size - 1) * small.numpy())
+        np.testing.assert_allclose(x_t[:, 0].numpy(), expected, rtol=2e-5)
+
+
 @pytest.mark.parametrize("scheduler", [CondOT(), Polynomial(2.0)], ids=repr)
 def test_the_conditional_velocity_is_the_derivative_of_x_t(scheduler: Any) -> None:
     path = DirichletPath(6, 5.0, scheduler)

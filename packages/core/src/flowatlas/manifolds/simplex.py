@@ -53,8 +53,8 @@ class Simplex(Manifold):
     Raises:
         ConfigError: fewer than two categories.
 
-    Reference: Methods of Information Geometry, Amari and Nagaoka, 2000, section 2.5. As the space
-    of flows: Fisher Flow Matching for Generative Modeling over Discrete Data, Davis et al., 2024,
+    Reference: Methods of Information Geometry, Amari and Nagaoka, 2000. As the space of
+    flows: Fisher Flow Matching for Generative Modeling over Discrete Data, Davis et al., 2024,
     arXiv:2405.14664; Categorical Flow Matching on Statistical Manifolds, Cheng et al., 2024,
     arXiv:2405.16441. Some take a quarter of this metric, that of the unit sphere.
 

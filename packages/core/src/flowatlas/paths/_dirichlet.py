@@ -38,6 +38,8 @@ __all__ = ["flow_table", "move", "rate", "rate_table"]
 
 #: Cells of logit x: down to 1e-10, where G is straight to 5e-8 for K = 512, and up to 1 - 1e-6.
 ROWS = Grid(-92, 148, 0.25)
+#: The same for logit x_0: down to 5e-32, for points that start there are led far away from it.
+START_ROWS = Grid(-288, 344, 0.25)
 #: Length of the cells of log alpha, at most.
 COLUMN = 1 / 6
 
@@ -106,13 +108,15 @@ def rate_table(categories: int, alpha_max: float) -> Table:
 def flow_table(categories: int, alpha_max: float) -> Table:
     """How far logit x moves from alpha = 1 on: a table at (logit x_0, log alpha)."""
     speed, columns = rate_table(categories, alpha_max), _columns(alpha_max)
-    start = ROWS.nodes()
+    start = START_ROWS.nodes()
     logit, values, before = start, [], 0.0
     for log_alpha in columns.nodes().tolist():
-        logit = _runge_kutta(speed, logit, before, log_alpha)
+        middle = 0.5 * (before + log_alpha)
+        logit = _runge_kutta(speed, logit, before, middle)
+        logit = _runge_kutta(speed, logit, middle, log_alpha)
         values.append(logit - start)
         before = log_alpha
-    return Table(ROWS, columns, torch.stack(values, 1), below=_flow_slope)
+    return Table(START_ROWS, columns, torch.stack(values, 1), below=_flow_slope)
 
 
 def _rate_slope(log_alpha: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class DirichletPath(ContinuousPath):
             convex, an unknown prediction kind or end.
 
     Reference: Dirichlet Flow Matching with Applications to DNA Sequence Design, Stark et al., 2024,
-    arXiv:2402.05841, section 3.2; their t is our alpha - 1, and they end with the argmax. They take
+    arXiv:2402.05841; their t is our alpha - 1, and they end with the argmax. They take
     C from finite differences of the incomplete beta function, here it is integrated.
 
     Example:
@@ -122,7 +122,7 @@ class DirichletPath(ContinuousPath):
 
     @cached_property
     def _flow(self) -> Table:
-        """For training alone."""
+        """From x_0 to x_t, for training alone: made when it is first asked for."""
         return flow_table(self.categories, self.alpha_max)
 
     def one_hot(self, tokens: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
@@ -151,7 +151,7 @@ class DirichletPath(ContinuousPath):
         Raises:
             IntervalError: alpha outside its interval.
 
-        Reference: Stark et al., 2024, arXiv:2402.05841, eq. 13.
+        Reference: Stark et al., 2024, arXiv:2402.05841.
         """
         alpha = torch.as_tensor(alpha, dtype=x.dtype, device=x.device)
         if alpha.numel():
