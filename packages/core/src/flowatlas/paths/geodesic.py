@@ -83,7 +83,7 @@ class GeodesicPath(ContinuousPath):
     ) -> tuple[Tensor, Tensor]:
         lead = (1,) * (x_1.ndim - self.point_ndim - 1)
         if self.scheduler.straight:
-            return self.manifold.geodesic(x_0, x_1, t.view(-1, *lead))
+            return self.manifold.geodesic(x_0, x_1, t.view(-1, *lead) if lead else t)
         c = self.scheduler(t)
         x_t, velocity = self.manifold.geodesic(x_0, x_1, c.alpha.view(-1, *lead))
         return x_t, velocity * c.d_alpha.view(-1, *(1,) * (velocity.ndim - 1))
