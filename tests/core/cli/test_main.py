@@ -330,7 +330,11 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_a_signal_leaves_a_run_that_resumes(tmp_path: Path) -> None:
-    code = "import sys; from flowatlas.cli import main; sys.exit(main())"
+    # Whoever runs the tests in the background has interrupts ignored, and so would this.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from flowatlas.cli import main; sys.exit(main())"
+    )
     words = ["bench", "run", "toy/two_moons", "--preset", "demo", "--output", str(tmp_path)]
     process = subprocess.Popen(
         [
