@@ -358,7 +358,10 @@ def test_a_signal_leaves_a_run_that_resumes(tmp_path: Path) -> None:
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, message = process.communicate(timeout=60)
+    try:
+        _, message = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "flowatlas bench run toy/two_moons" in message
     assert "--resume" in message
