@@ -383,6 +383,19 @@ def test_settings_out_of_range(build: Any, message: str) -> None:
         build()
 
 
+def test_log_rates_have_one_clock() -> None:
+    by_token = PerToken([Polynomial(1), Polynomial(3)])
+    with pytest.raises(CapabilityError, match=r"prediction: 'log_rates'.*clock for each"):
+        MixturePath(2, "mask", by_token).with_prediction("log_rates")
+    with pytest.raises(CapabilityError, match=r"prediction: 'log_rates'.*clock for each"):
+        MixturePath(2, "mask", by_token, prediction="log_rates")
+    rates = MixturePath(2, prediction="log_rates")
+    with pytest.raises(CapabilityError, match=r"prediction: 'log_rates'.*clock for each"):
+        rates.with_schedule(by_token)
+    common = MixturePath(2, "mask", by_token).with_schedule(Polynomial(2))
+    assert common.with_prediction("log_rates").prediction == "log_rates"
+
+
 def test_log_rates_have_no_loss() -> None:
     with pytest.raises(CapabilityError, match="Train with 'logits'"):
         FlowMatching(MixturePath(3, prediction="log_rates"))(zeros, tokens(2, 4))

@@ -68,7 +68,8 @@ class MixturePath(DiscretePath):
 
     Raises:
         ConfigError: a vocabulary, source, schedule, prediction or loss out of range.
-        CapabilityError: a denoiser with a source whose law is not known.
+        CapabilityError: a denoiser with a source whose law is not known; log-rates with a schedule
+            by token.
 
     Reference: Discrete Flow Matching, Gat et al., 2024, arXiv:2407.15595; the generalised KL, and
     schedules by token: Flow Matching with General Discrete Paths, Shaul et al., 2024,
@@ -114,6 +115,7 @@ class MixturePath(DiscretePath):
         self.jumps = Jumps()
         if prediction == "denoiser":
             self._law("prediction", "the posterior of a denoiser")
+        self._check_clock()
 
     def interpolate(
         self, x_0: Tensor, x_1: Tensor, t: Tensor, noise: Tensor | None = None
@@ -130,6 +132,7 @@ class MixturePath(DiscretePath):
         """
         changed = copy.copy(self)
         changed.inference_scheduler = self._checked(scheduler)
+        changed._check_clock()
         return changed
 
     def with_jumps(self, jumps: Jumps) -> Self:
@@ -152,10 +155,16 @@ class MixturePath(DiscretePath):
         return changed
 
     def with_prediction(self, prediction: str) -> Self:
-        """A copy for a field that predicts another kind, such as a guided one its log-rates."""
+        """A copy for a field that predicts another kind, such as a guided one its log-rates.
+
+        Raises:
+            ConfigError: no such kind.
+            CapabilityError: log-rates with a schedule by token, which has a clock for each.
+        """
         _check_one_of("prediction", prediction, self.kinds)
         changed = copy.copy(self)
         changed.prediction = prediction
+        changed._check_clock()
         return changed
 
     def point_loss(self, prediction: Tensor, sample: PathSample) -> Tensor:
@@ -263,6 +272,14 @@ class MixturePath(DiscretePath):
                 "Categorical(probs)."
             )
         return self.source
+
+    def _check_clock(self) -> None:
+        if self.prediction == "log_rates" and self.sampling_schedule.by_token:
+            raise CapabilityError(
+                "prediction: 'log_rates' are rates by one clock, and a schedule by token has a "
+                "clock for each. Sample from 'logits', or with a schedule common to all tokens: "
+                "path.with_schedule(...).with_prediction('log_rates')."
+            )
 
     def _checked(self, scheduler: Scheduler | TokenSchedule) -> TokenSchedule:
         schedule = CommonSchedule(scheduler) if isinstance(scheduler, Scheduler) else scheduler
