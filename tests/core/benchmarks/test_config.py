@@ -93,6 +93,17 @@ def test_every_named_method_builds(name: str) -> None:
     assert isinstance(method, Method)
 
 
+def test_marginal_regression_draws_late_times() -> None:
+    method = METHODS["geodesic-marginal"]
+    objective = method.build_objective(method.build_path(Sphere()), torch.full((4, 3), 3**-0.5))
+    t = torch.tensor([0.0, 0.5, 0.99])
+    late = objective.time_sampler.log_prob(t).exp()
+    torch.testing.assert_close(late, 0.5 * (1 - t) ** -0.5)
+    uniform = changed(method, {"times": "uniform"})
+    law = uniform.build_objective(uniform.build_path(Sphere()), torch.full((4, 3), 3**-0.5))
+    assert torch.equal(law.time_sampler.log_prob(t), torch.zeros(3))
+
+
 def test_settings_reach_preset_or_method_and_unknown_ones_are_errors() -> None:
     preset, method = apply_settings(
         PRESET, METHODS["condot"], {"steps": "7", "solver": "rk4", "solver_steps": "5"}

@@ -112,6 +112,14 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     assert len(read(tmp_path)) == 1
 
 
+def test_the_optimizer_of_a_preset_trains(tmp_path: Path) -> None:
+    for optimizer in ("adamw", "muon"):
+        settings = {**TINY, "width": 32, "depth": 2, "steps": 4, "optimizer": optimizer}
+        run("toy/two_moons", preset="demo", output=tmp_path / optimizer, settings=settings)
+        (checkpoint,) = (tmp_path / optimizer).rglob("checkpoint.safetensors")
+        assert (b"momentum_buffer" in checkpoint.read_bytes()) == (optimizer == "muon")
+
+
 @pytest.mark.parametrize(
     ("name", "method"),
     [("demo/cities", "geodesic-fitted"), ("demo/digits", "condot"), ("so3/toy", "geodesic-ot")],
