@@ -1,5 +1,5 @@
 """What to regress."""
 
-from flowatlas.objectives.flow_matching import Draws as Draws
+from flowatlas.objectives.base import Draws as Draws
+from flowatlas.objectives.base import LossOutput as LossOutput
 from flowatlas.objectives.flow_matching import FlowMatching as FlowMatching
-from flowatlas.objectives.flow_matching import LossOutput as LossOutput
