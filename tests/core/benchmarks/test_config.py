@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from flowatlas.benchmarks.config import changed
-from flowatlas.benchmarks.method import METHODS, Method, method_names, named_method
-from flowatlas.benchmarks.preset import Preset
+from flowatlas.benchmarks.point_method import METHODS, PointMethod, method_names, named_method
+from flowatlas.benchmarks.point_preset import PointPreset
 from flowatlas.benchmarks.runner import apply_settings
 from flowatlas.benchmarks.settings import PRESETS
 from flowatlas.errors import ConfigError
 from flowatlas.manifolds import SO3, Euclidean, Sphere
 
-PRESET = Preset(width=8, depth=1, batch=16, lr=1e-3, steps=10)
+PRESET = PointPreset(width=8, depth=1, batch=16, lr=1e-3, steps=10)
 
 
 def test_text_is_converted_to_the_type_of_the_setting() -> None:
@@ -90,7 +90,7 @@ def test_every_named_method_builds(name: str) -> None:
         path = method.build_path(manifold)
         assert method.build_objective(path, torch.full((4, 3), 3**-0.5)).path is path
     assert method.nfe == 2 * method.solver_steps
-    assert isinstance(method, Method)
+    assert isinstance(method, PointMethod)
 
 
 def test_marginal_regression_draws_late_times() -> None:

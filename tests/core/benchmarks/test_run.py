@@ -199,7 +199,7 @@ def test_threads_are_put_back(tmp_path: Path) -> None:
     assert torch.get_num_threads() == before
 
 
-class _Stops(Benchmark):
+class _Stops(Benchmark[Any, Any]):
     """A benchmark that fails when it runs."""
 
     name = "test/stops"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowatlas.benchmarks.method import METHODS
+from flowatlas.benchmarks.point_method import METHODS
 from flowatlas.cli.point_file import read_points, write_points
 from flowatlas.cli.saved_flow import SavedFlow, check_manifold
 from flowatlas.errors import ConfigError, DataError

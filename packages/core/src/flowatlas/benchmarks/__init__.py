@@ -5,8 +5,10 @@ from flowatlas.benchmarks.contract import Metric as Metric
 from flowatlas.benchmarks.contract import Outcome as Outcome
 from flowatlas.benchmarks.contract import Published as Published
 from flowatlas.benchmarks.contract import Task as Task
-from flowatlas.benchmarks.method import METHODS as METHODS
 from flowatlas.benchmarks.method import Method as Method
+from flowatlas.benchmarks.point_method import METHODS as METHODS
+from flowatlas.benchmarks.point_method import PointMethod as PointMethod
+from flowatlas.benchmarks.point_preset import PointPreset as PointPreset
 from flowatlas.benchmarks.preset import Preset as Preset
 from flowatlas.benchmarks.registry import benchmark as benchmark
 from flowatlas.benchmarks.registry import benchmark_names as benchmark_names

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[Any]
+M = TypeVar("M", bound=Method)
+P = TypeVar("P", bound=Preset)
 
 __all__ = ["Benchmark", "Metric", "Outcome", "Published", "Task"]
 
@@ -65,7 +67,7 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(Generic[M, P]):
     """One run that was asked for.
 
     Attributes:
@@ -78,8 +80,8 @@ class Task:
         progress: whether to show progress bars.
     """
 
-    method: Method
-    preset: Preset
+    method: M
+    preset: P
     seed: int
     directory: Path
     resume: bool = False
@@ -104,15 +106,15 @@ class Outcome:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
-class Benchmark(ABC):
+class Benchmark(ABC, Generic[M, P]):
     """Data, methods, presets, metrics and published values under one name.
 
     ```python
-    class Mine(Benchmark):
+    class Mine(Benchmark[PointMethod, PointPreset]):
         name, summary = "mine/first", "a thing worth measuring"
         data, licence = "mine/stars", "CC BY 4.0"
         methods = {"condot": METHODS["condot"]}
-        presets = {"demo": Preset(width=64, depth=2, batch=256, lr=1e-3, steps=200)}
+        presets = {"demo": PointPreset(width=64, depth=2, batch=256, lr=1e-3, steps=200)}
         metrics = (Metric("nll", "test NLL"),)
 
         def run(self, task): ...              # an Outcome
@@ -141,15 +143,15 @@ class Benchmark(ABC):
     summary: str
     data: str
     licence: str
-    methods: Mapping[str, Method]
-    presets: Mapping[str, Preset]
+    methods: Mapping[str, M]
+    presets: Mapping[str, P]
     metrics: tuple[Metric, ...]
     baselines: Mapping[str, str] = MappingProxyType({})
     published: tuple[Published, ...] = ()
     protocol: str = ""
 
     @abstractmethod
-    def run(self, task: Task) -> Outcome:
+    def run(self, task: Task[M, P]) -> Outcome:
         """Train, sample and score."""
 
     @abstractmethod
@@ -166,22 +168,22 @@ class Benchmark(ABC):
         """Name of the first method."""
         return next(iter(self.methods))
 
-    def method(self, name: str | None) -> Method:
+    def method(self, name: str | None) -> M:
         """A method of this benchmark, the default one if `name` is None.
 
         Raises:
             ConfigError: it has no such method.
         """
-        found: Method = _named(self.name, "method", self.methods, name or self.default_method)
+        found: M = _named(self.name, "method", self.methods, name or self.default_method)
         return found
 
-    def preset(self, name: str) -> Preset:
+    def preset(self, name: str) -> P:
         """A preset of this benchmark.
 
         Raises:
             ConfigError: it has no such preset.
         """
-        found: Preset = _named(self.name, "preset", self.presets, name)
+        found: P = _named(self.name, "preset", self.presets, name)
         return found
 
 

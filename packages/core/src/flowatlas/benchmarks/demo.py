@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from flowatlas.benchmarks.method import METHODS
 from flowatlas.benchmarks.pictures import ImagePicture, SpherePicture
+from flowatlas.benchmarks.point_method import METHODS
 from flowatlas.benchmarks.points import PointBenchmark
 from flowatlas.benchmarks.problem import Problem, named_problem
 from flowatlas.benchmarks.settings import PRESETS

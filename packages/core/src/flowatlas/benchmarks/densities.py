@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from flowatlas.benchmarks.contract import Published
-from flowatlas.benchmarks.method import METHODS
 from flowatlas.benchmarks.pictures import Picture
+from flowatlas.benchmarks.point_method import METHODS
 from flowatlas.benchmarks.points import PointBenchmark
 from flowatlas.benchmarks.problem import Problem, named_problem
 from flowatlas.benchmarks.settings import PRESETS

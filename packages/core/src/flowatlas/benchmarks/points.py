@@ -14,7 +14,6 @@ from torch import Tensor
 
 from flowatlas.benchmarks.baselines import fixed_bandwidth, gaussian_fit, neighbour_bandwidth
 from flowatlas.benchmarks.contract import Benchmark, Metric, Outcome, Published, Task
-from flowatlas.benchmarks.method import STAGES, Method, fixed_step_solver
 from flowatlas.benchmarks.metrics import (
     embed,
     energy_distance,
@@ -23,7 +22,8 @@ from flowatlas.benchmarks.metrics import (
     sliced_wasserstein,
 )
 from flowatlas.benchmarks.pictures import Picture
-from flowatlas.benchmarks.preset import Preset
+from flowatlas.benchmarks.point_method import STAGES, PointMethod, fixed_step_solver
+from flowatlas.benchmarks.point_preset import PointPreset
 from flowatlas.benchmarks.problem import Problem
 from flowatlas.manifolds import Euclidean
 from flowatlas.sampling import sample
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["PointBenchmark"]
 
 Array = NDArray[Any]
+PointTask = Task[PointMethod, PointPreset]
 #: Solvers and evaluations of the field for the curve of quality against cost.
 _CURVE_SOLVERS = ("euler", "midpoint", "rk4")
 _CURVE_NFE = (2, 4, 8, 16, 32, 64)
@@ -48,7 +49,7 @@ _PROTOCOL = (
 
 
 @dataclass(frozen=True)
-class PointBenchmark(Benchmark):
+class PointBenchmark(Benchmark[PointMethod, PointPreset]):
     """Train a flow on points, score the likelihood of test points and the quality of samples.
 
     Attributes:
@@ -62,8 +63,8 @@ class PointBenchmark(Benchmark):
     summary: str
     data: str
     licence: str
-    methods: Mapping[str, Method]
-    presets: Mapping[str, Preset]
+    methods: Mapping[str, PointMethod]
+    presets: Mapping[str, PointPreset]
     load: Callable[[int, Path | None], Problem]
     picture: Picture
     compare: tuple[str, ...] = ()
@@ -86,7 +87,7 @@ class PointBenchmark(Benchmark):
         }
     )
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, task: PointTask) -> Outcome:
         # Lightning takes seconds to import, and lists of benchmarks do not need it.
         from flowatlas.benchmarks.training import train_flow
 
@@ -118,7 +119,9 @@ class PointBenchmark(Benchmark):
             notes=trained.notes,
         )
 
-    def _baselines(self, problem: Problem, task: Task) -> tuple[dict[str, float], dict[str, str]]:
+    def _baselines(
+        self, problem: Problem, task: PointTask
+    ) -> tuple[dict[str, float], dict[str, str]]:
         parts, distinct = problem.split, problem.distinct
         metrics: dict[str, float] = {}
         notes = {}
@@ -170,7 +173,7 @@ def _nll(log_prob: Tensor, distinct: Tensor | None, prefix: str = "") -> dict[st
 
 
 def _score(
-    trained: Trained, problem: Problem, task: Task
+    trained: Trained, problem: Problem, task: PointTask
 ) -> tuple[dict[str, float], dict[str, Array]]:
     preset, parts = task.preset, problem.split
     device = next(trained.field.parameters()).device
@@ -199,7 +202,7 @@ def _score(
 class _Sampler:
     """Draws of a flow, from the same source samples for every solver."""
 
-    def __init__(self, trained: Trained, problem: Problem, task: Task) -> None:
+    def __init__(self, trained: Trained, problem: Problem, task: PointTask) -> None:
         self.trained = trained
         self.shape = problem.event_shape
         self.seed = task.seed

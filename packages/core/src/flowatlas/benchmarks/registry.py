@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from flowatlas import plugins
 from flowatlas.benchmarks.contract import Benchmark
@@ -17,7 +18,7 @@ def benchmark_names() -> list[str]:
     return plugins.names(plugins.BENCHMARKS)
 
 
-def benchmark(name: str) -> Benchmark:
+def benchmark(name: str) -> Benchmark[Any, Any]:
     """The benchmark of that name.
 
     Raises:

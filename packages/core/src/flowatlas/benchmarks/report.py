@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,9 @@ def report(directory: str | Path) -> Report:
     return Report(markdown, html, sections)
 
 
-def _pictures(declared: Benchmark, results: Sequence[Result], directory: Path) -> dict[str, bytes]:
+def _pictures(
+    declared: Benchmark[Any, Any], results: Sequence[Result], directory: Path
+) -> dict[str, bytes]:
     """PNGs by caption, for the lowest seed of each method and preset."""
     from flowatlas.plots import png
 

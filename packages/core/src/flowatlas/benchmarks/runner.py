@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from flowatlas.benchmarks.config import changed, settings
-from flowatlas.benchmarks.contract import Benchmark, Task
+from flowatlas.benchmarks.contract import Benchmark, M, P, Task
 from flowatlas.benchmarks.method import Method
 from flowatlas.benchmarks.preset import Preset
 from flowatlas.benchmarks.registry import benchmark as by_name
@@ -26,7 +26,7 @@ __all__ = ["apply_settings", "run", "threads"]
 
 
 def run(
-    benchmark: Benchmark | str,
+    benchmark: Benchmark[Any, Any] | str,
     *,
     method: str | Method | None = None,
     preset: str | Preset = "cpu",
@@ -94,7 +94,6 @@ def run(
         used = torch.get_num_threads()
     arrays = directory / "arrays.npz"
     _store(arrays, outcome.arrays)
-    device = "cuda" if size.device != "cpu" and torch.cuda.is_available() else "cpu"
     result = Result(
         benchmark=declared.name,
         method=chosen.name,
@@ -102,7 +101,7 @@ def run(
         config=config,
         seed=seed,
         versions=versions(),
-        machine=machine(device, used),
+        machine=machine(size.torch_device.type, used),
         wall_time=round(time.monotonic() - begin, 3),
         nfe=outcome.nfe,
         metrics=dict(outcome.metrics),
@@ -113,9 +112,7 @@ def run(
     return result
 
 
-def apply_settings(
-    preset: Preset, method: Method, values: Mapping[str, Any]
-) -> tuple[Preset, Method]:
+def apply_settings(preset: P, method: M, values: Mapping[str, Any]) -> tuple[P, M]:
     """Change settings of either by name.
 
     Raises:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flowatlas.benchmarks.preset import Preset
+from flowatlas.benchmarks.point_preset import PointPreset
 
 __all__ = ["GENERAL", "PRESETS"]
 
-_DEMO = Preset(
+_DEMO = PointPreset(
     width=128,
     depth=3,
     batch=512,
@@ -26,7 +26,7 @@ _DEMO = Preset(
     atol=1e-4,
     samples=2000,
 )
-_CPU = Preset(
+_CPU = PointPreset(
     width=256,
     depth=4,
     batch=512,
@@ -36,7 +36,7 @@ _CPU = Preset(
     ema=0.999,
     threads=1,
 )
-_GPU = Preset(
+_GPU = PointPreset(
     width=512,
     depth=6,
     batch=8192,
@@ -48,7 +48,7 @@ _GPU = Preset(
 )
 
 #: For data of the user's own.
-GENERAL: dict[str, Preset] = {"demo": _DEMO, "cpu": _CPU, "gpu": _GPU}
+GENERAL: dict[str, PointPreset] = {"demo": _DEMO, "cpu": _CPU, "gpu": _GPU}
 
 _PLANE = {name: replace(preset, scales=(1.0, 0.5)) for name, preset in GENERAL.items()}
 
@@ -63,7 +63,7 @@ _EARTH_GPU = replace(_GPU, width=2048, scales=_EARTH_SCALES, lr=1e-4, select=10)
 _TORSION = replace(_CPU, lr=2e-3, steps=5_000, harmonics=4, select=5, score_points=4096)
 _TORSION_GPU = replace(_GPU, width=512, depth=6, harmonics=8, lr=2e-4, select=10)
 
-PRESETS: dict[str, dict[str, Preset]] = {
+PRESETS: dict[str, dict[str, PointPreset]] = {
     "toy/two_moons": _PLANE,
     "toy/eight_gaussians": _PLANE,
     "toy/checkerboard": _PLANE,

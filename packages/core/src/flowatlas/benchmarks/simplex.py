@@ -18,8 +18,8 @@ from torch.nn.functional import cross_entropy
 
 from flowatlas.benchmarks.config import require
 from flowatlas.benchmarks.contract import Array, Benchmark, Metric, Outcome, Task
-from flowatlas.benchmarks.method import Method
-from flowatlas.benchmarks.preset import Preset
+from flowatlas.benchmarks.point_method import PointMethod
+from flowatlas.benchmarks.point_preset import PointPreset
 from flowatlas.manifolds import Simplex
 from flowatlas.objectives import FlowMatching
 from flowatlas.paths import DirichletPath, GeodesicPath
@@ -41,12 +41,12 @@ POSITIONS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimplexPreset(Preset):
+class SimplexPreset(PointPreset):
     """A preset that names how many categories there are.
 
     Attributes:
         sizes: numbers of categories, one flow for each.
-        The others are those of `Preset`; `samples` counts sequences of four tokens.
+        The others are those of `PointPreset`; `samples` counts sequences of four tokens.
     """
 
     sizes: tuple[float, ...] = SIZES
@@ -60,7 +60,7 @@ class SimplexPreset(Preset):
 _METHODS = {
     method.name: method
     for method in (
-        Method(
+        PointMethod(
             name="dirichlet",
             summary="Dirichlet path to alpha = 8, the category drawn at the end",
             path="dirichlet",
@@ -68,14 +68,14 @@ _METHODS = {
             prediction="logits",
             solver_steps=25,
         ),
-        Method(
+        PointMethod(
             name="fisher-rao",
             summary="geodesics of the Fisher-Rao metric from its uniform law",
             path="geodesic",
             source="uniform",
             solver_steps=25,
         ),
-        Method(
+        PointMethod(
             name="linear",
             summary="straight lines from uniform points",
             path="affine",
@@ -85,6 +85,7 @@ _METHODS = {
         ),
     )
 }
+SimplexTask = Task[PointMethod, SimplexPreset]
 _CPU = SimplexPreset(
     width=128, depth=2, batch=256, lr=3e-3, steps=1200, samples=1024, ema=0.99, threads=1
 )
@@ -128,7 +129,7 @@ def vertex_field(path: ContinuousPath, simplex: Simplex, classifier: Field) -> F
 
 
 def _train(
-    path: ContinuousPath, simplex: Simplex, law: Tensor, task: Task, losses: list[float]
+    path: ContinuousPath, simplex: Simplex, law: Tensor, task: SimplexTask, losses: list[float]
 ) -> MLP:
     """A classifier of x_1 given x_t, its averaged weights in place."""
     from flowatlas.networks import MLP, Logs
@@ -171,7 +172,7 @@ def _train(
     return model.eval().requires_grad_(False)
 
 
-class SimplexBenchmark(Benchmark):
+class SimplexBenchmark(Benchmark[PointMethod, SimplexPreset]):
     """Draw tokens by a flow over the simplex, and measure how far their shares are from the law.
 
     The law is the softmax of standard normal numbers, other ones for every number of categories and
@@ -200,9 +201,8 @@ class SimplexBenchmark(Benchmark):
         Metric("seconds_training", "training, s", "", 0),
     )
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, task: SimplexTask) -> Outcome:
         preset = task.preset
-        assert isinstance(preset, SimplexPreset)
         sizes = [int(size) for size in preset.sizes]
         metrics: dict[str, float] = {}
         seconds = 0.0
@@ -243,11 +243,10 @@ class SimplexBenchmark(Benchmark):
         }
 
 
-def _flow(size: int, task: Task, losses: list[float]) -> tuple[Callable[[], Tensor], Tensor]:
+def _flow(size: int, task: SimplexTask, losses: list[float]) -> tuple[Callable[[], Tensor], Tensor]:
     """A trained flow over that many categories, as a function that draws tokens, and their law."""
     preset = task.preset
-    gpu = preset.device != "cpu" and torch.cuda.is_available()
-    device = torch.device("cuda" if gpu else "cpu")
+    device = preset.torch_device
     simplex = Simplex(size)
     generator = torch.Generator().manual_seed(1000 * task.seed + size)
     law = torch.softmax(torch.randn(size, generator=generator), -1).to(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flowatlas.benchmarks.config import settings
 from flowatlas.benchmarks.contract import Benchmark, Metric, Published
@@ -61,7 +62,7 @@ class Section:
         notes: choices made on validation.
     """
 
-    benchmark: Benchmark
+    benchmark: Benchmark[Any, Any]
     columns: tuple[Metric, ...]
     rows: tuple[Row, ...]
     results: tuple[Result, ...]
@@ -80,7 +81,7 @@ class Section:
         return min(rows, key=lambda row: sign * row.cells[headline.key].mean)
 
 
-def section(benchmark: Benchmark, results: Sequence[Result]) -> Section:
+def section(benchmark: Benchmark[Any, Any], results: Sequence[Result]) -> Section:
     """The table of one benchmark.
 
     Args:
@@ -141,7 +142,7 @@ def _published(numbers: Iterable[Published]) -> list[Row]:
     return list(rows.values())
 
 
-def _command(benchmark: Benchmark, group: Sequence[Result]) -> str:
+def _command(benchmark: Benchmark[Any, Any], group: Sequence[Result]) -> str:
     """The command line that makes these results again."""
     first = group[0]
     seeds = ",".join(str(result.seed) for result in group)

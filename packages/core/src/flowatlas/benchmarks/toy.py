@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from flowatlas.benchmarks.method import METHODS
 from flowatlas.benchmarks.pictures import Picture, PlanePicture, RotationPicture
+from flowatlas.benchmarks.point_method import METHODS
 from flowatlas.benchmarks.points import PointBenchmark
 from flowatlas.benchmarks.problem import Problem, drawn_problem
 from flowatlas.benchmarks.settings import PRESETS

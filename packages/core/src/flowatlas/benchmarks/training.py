@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,29 +9,20 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from flowatlas.benchmarks.baselines import fixed_bandwidth
-from flowatlas.benchmarks.method import Method
+from flowatlas.benchmarks.contract import Array, Task
+from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
 from flowatlas.benchmarks.metrics import negative_log_likelihood
-from flowatlas.benchmarks.preset import Preset
+from flowatlas.benchmarks.point_method import PointMethod
+from flowatlas.benchmarks.point_preset import PointPreset
 from flowatlas.manifolds import Euclidean, FlatTorus, Manifold
 from flowatlas.networks import MLP, Features, MultiScale, Periodic
 from flowatlas.paths.continuous import ContinuousPath
-from flowatlas.training import (
-    EMA,
-    FlowModule,
-    OptimizerSettings,
-    TensorData,
-    fit,
-    load_network,
-    read_log,
-)
+from flowatlas.training import TensorData
 
 __all__ = ["Trained", "build_network", "train_flow"]
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +47,11 @@ class Trained:
 
 
 def build_network(
-    preset: Preset, method: Method, manifold: Manifold, event_shape: tuple[int, ...], seed: int
+    preset: PointPreset,
+    method: PointMethod,
+    manifold: Manifold,
+    event_shape: tuple[int, ...],
+    seed: int,
 ) -> MLP:
     """The network of a preset, its initial weights drawn from `seed`.
 
@@ -86,8 +77,8 @@ def build_network(
 
 
 def train_flow(
-    method: Method,
-    preset: Preset,
+    method: PointMethod,
+    preset: PointPreset,
     manifold: Manifold,
     train: Tensor,
     validation: Tensor,
@@ -125,18 +116,6 @@ def train_flow(
     path = method.build_path(manifold, fitted)
     event_shape = tuple(train.shape[1:])
     network = build_network(preset, method, manifold, event_shape, seed)
-    module = FlowModule(
-        network,
-        method.build_objective(path, train.float()),
-        optimizer=OptimizerSettings(
-            algorithm=preset.optimizer,
-            lr=preset.lr,
-            weight_decay=preset.weight_decay,
-            warmup=preset.warmup,
-        ),
-        ema=EMA(preset.ema) if preset.ema > 0 else None,
-        seed=seed,
-    )
     data = TensorData(
         train.float(),
         validation[: preset.select_points].float(),
@@ -145,60 +124,39 @@ def train_flow(
         val_batch_size=preset.batch,
         seed=seed,
     )
+    task = Task(
+        method=method,
+        preset=preset,
+        seed=seed,
+        directory=directory,
+        resume=resume,
+        progress=progress,
+    )
     snapshots = _Snapshots(directory / "snapshots", preset)
-    with _interruptible():
-        result = fit(
-            module,
-            data,
-            steps=preset.steps,
-            output_dir=directory,
-            val_every=max(1, preset.steps // 20),
-            checkpoint_every=max(1, min(1000, preset.steps // 20)),
-            resume=resume,
-            overwrite=not resume,
-            accelerator={"cuda": "gpu"}.get(preset.device, preset.device),
-            max_seconds=preset.max_seconds,
-            progress=progress,
-            trainer={"callbacks": [snapshots]},
-        )
-    device = torch.device("cpu")
-    if preset.device != "cpu" and torch.cuda.is_available():
-        device = torch.device("cuda")
+    objective = method.build_objective(path, train.float())
+    result = fit_network(network, objective, data, task, callbacks=[snapshots])
     candidates = snapshots.saved(result.step)
     candidates[result.step] = result.checkpoint
-    best, reason = _best(candidates, path, validation, preset, device)
+    best, reason = _best(candidates, path, validation, preset)
     notes["checkpoint"] = reason
-    field = _load(candidates[best], preset, device)
-    return Trained(field, path, result.step, result.seconds, _losses(result.log), notes)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let an interruption through, which Lightning turns into the end of the process."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as stop:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from stop
+    field = load_fitted(candidates[best], preset)
+    return Trained(field, path, result.step, result.seconds, loss_arrays(result.log), notes)
 
 
 def _best(
     candidates: dict[int, Path],
     path: ContinuousPath,
     validation: Tensor,
-    preset: Preset,
-    device: torch.device,
+    preset: PointPreset,
 ) -> tuple[int, str]:
     """The step with the lowest validation NLL, and that choice in words."""
     if len(candidates) == 1:
         step = next(iter(candidates))
         return step, f"the last one (step {step})"
-    points = validation[: preset.select_points].float().to(device)
+    points = validation[: preset.select_points].float().to(preset.torch_device)
     nll = {}
     for step, file in candidates.items():
-        field = _load(file, preset, device)
+        field = load_fitted(file, preset)
         found = negative_log_likelihood(field, path, points, rtol=preset.rtol, atol=preset.atol)
         nll[step] = found.nll
     best = min(nll, key=lambda step: nll[step] if np.isfinite(nll[step]) else np.inf)
@@ -206,16 +164,10 @@ def _best(
     return best, f"step {best}, of lowest validation NLL ({table})"
 
 
-def _load(file: Path, preset: Preset, device: torch.device) -> nn.Module:
-    """The network of a checkpoint, ready to be called."""
-    network = load_network(file, weights="ema" if preset.ema > 0 else "raw")
-    return network.to(device).eval().requires_grad_(False)
-
-
 class _Snapshots(pl.Callback):
     """Keeps the weights at evenly spaced steps, so that validation can choose among them."""
 
-    def __init__(self, directory: Path, preset: Preset) -> None:
+    def __init__(self, directory: Path, preset: PointPreset) -> None:
         self.directory = directory
         spacing = max(1, preset.steps // preset.select)
         self.steps = {spacing * i for i in range(1, preset.select)}
@@ -233,18 +185,3 @@ class _Snapshots(pl.Callback):
         return {
             s: self._file(s) for s in sorted(self.steps) if s <= last and self._file(s).exists()
         }
-
-
-def _losses(log: Path) -> dict[str, Array]:
-    """The loss curve, thinned to some thousand points."""
-    lines = read_log(log)
-    train = np.array([(line["step"], line["loss"]) for line in lines if "loss" in line])
-    val = np.array([(line["step"], line["val_loss"]) for line in lines if "val_loss" in line])
-    train, val = train.reshape(-1, 2), val.reshape(-1, 2)
-    train = train[:: max(1, len(train) // 2000)]
-    return {
-        "loss_steps": train[:, 0],
-        "loss": train[:, 1],
-        "validation_steps": val[:, 0],
-        "validation": val[:, 1],
-    }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from flowatlas import plugins
 from flowatlas.benchmarks.config import changed, settings
-from flowatlas.benchmarks.method import METHODS, Method
+from flowatlas.benchmarks.point_method import METHODS, PointMethod
 from flowatlas.data.kernel_mixture import KernelMixture
 from flowatlas.errors import ConfigError, DataError
 from flowatlas.manifolds import Manifold
@@ -101,7 +101,7 @@ class SavedFlow:
 
     field: nn.Module
     path: ContinuousPath
-    method: Method
+    method: PointMethod
     manifold: Manifold
     event_shape: tuple[int, ...]
     mean: Tensor

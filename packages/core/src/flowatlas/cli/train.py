@@ -65,7 +65,7 @@ def run(options: Any) -> int:
     """Train and save."""
     import torch
 
-    from flowatlas.benchmarks.method import METHODS, method_names, named_method
+    from flowatlas.benchmarks.point_method import METHODS, method_names, named_method
     from flowatlas.benchmarks.runner import apply_settings, threads
     from flowatlas.benchmarks.settings import GENERAL
     from flowatlas.benchmarks.training import train_flow
