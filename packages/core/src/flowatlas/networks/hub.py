@@ -158,10 +158,15 @@ def from_pretrained(pretrained_model_name_or_path: str | Path, **arguments: Any)
 
 
 def _class_of(config: Mapping[str, Any], where: str) -> type[Pretrained]:
+    from flowatlas.networks.interpolant import Interpolant
     from flowatlas.networks.mlp import MLP
     from flowatlas.networks.product import ProductMLP
 
-    kinds: dict[str, type[Pretrained]] = {"MLP": MLP, "ProductMLP": ProductMLP}
+    kinds: dict[str, type[Pretrained]] = {
+        "Interpolant": Interpolant,
+        "MLP": MLP,
+        "ProductMLP": ProductMLP,
+    }
     name = config.get("class")
     if name not in kinds:
         raise ConfigError(
