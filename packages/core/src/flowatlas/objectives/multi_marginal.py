@@ -96,9 +96,7 @@ class MultiMarginal:
         self.segments = tuple(FlowMatching(path, coupling=coupling) for path in self.paths)
         self.durations = tuple(steps)
 
-    def draw(
-        self, x_1: Tensor, *, batch: int | None = None, generator: Generators = None
-    ) -> Draws:
+    def draw(self, x_1: Tensor, *, batch: int | None = None, generator: Generators = None) -> Draws:
         """Times within the segments, and what the paths draw.
 
         Args:
