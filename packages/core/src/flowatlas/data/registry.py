@@ -18,7 +18,7 @@ __all__ = ["builtin_sets", "dataset", "dataset_names", "load", "verify_file"]
 
 def builtin_sets() -> tuple[DataSet, ...]:
     """The sets of this package."""
-    from flowatlas.data import earth, packaged, rotations, torsion, toy
+    from flowatlas.data import earth, lidar, packaged, rotations, single_cell, torsion, toy
 
     return (
         *(earth.VOLCANO, earth.EARTHQUAKE, earth.FLOOD, earth.FIRE),
@@ -26,6 +26,7 @@ def builtin_sets() -> tuple[DataSet, ...]:
         *(packaged.CITIES, packaged.DIGITS),
         *(toy.TWO_MOONS, toy.EIGHT_GAUSSIANS, toy.CHECKERBOARD),
         rotations.ROTATIONS,
+        *(single_cell.EMT, single_cell.LINEAGE, lidar.RAINIER),
     )
 
 
