@@ -50,18 +50,19 @@ def _landscape(count: int, seed: int) -> Tensor:
 
 
 _CPU = BridgePreset(
-    batch=256,
+    batch=128,
     lr=3e-3,
-    steps=1500,
+    steps=1000,
     warmup=50,
     ema=0.99,
     samples=1000,
     threads=1,
-    bend_steps=800,
+    bend_steps=500,
+    bend_width=64,
     bend_points=1000,
 )
 _PRESETS = {
-    "demo": replace(_CPU, width=64, batch=128, steps=400, bend_steps=250, bend_width=64),
+    "demo": replace(_CPU, width=64, steps=250, bend_steps=150, samples=500),
     "cpu": _CPU,
     "gpu": replace(
         _CPU, width=256, batch=512, lr=1e-3, steps=5000, bend_steps=3000, ema=0.999, device="auto"

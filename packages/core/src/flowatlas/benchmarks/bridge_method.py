@@ -50,7 +50,7 @@ class BridgePreset(Preset):
     frequency: float = 2.0
     bend_width: int = 96
     bend_steps: int = 600
-    bend_lr: float = 3e-3
+    bend_lr: float = 1e-2
     bend_points: int = 3000
     rows: int = 16_384
 
@@ -78,7 +78,7 @@ class BridgeMethod(Method):
 
     path: str = "straight"
     coupling: str = "ot"
-    scale: float = 0.3
+    scale: float = 0.2
     centres: int = 60
     epsilon: float = 1e-2
     solver_steps: int = 40
@@ -192,6 +192,7 @@ METHODS = {
             summary="learned interpolants in the RBF metric, between optimal pairs",
             path="rbf",
             scale=1.5,
+            epsilon=0.1,
         ),
         BridgeMethod(name="ot", summary="straight lines between optimal pairs"),
         BridgeMethod(
