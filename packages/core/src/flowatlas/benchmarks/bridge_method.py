@@ -38,6 +38,7 @@ class BridgePreset(Preset):
         frequency: highest frequency of the time embedding; between marginals nothing says how fast
             a field changes, so it is low.
         bend_width: units of each hidden layer of an interpolant.
+        bend_frequency: highest frequency of its time embedding.
         bend_steps: optimiser steps of an interpolant.
         bend_lr: its peak learning rate.
         bend_points: data points at most that a metric is made of.
@@ -49,6 +50,7 @@ class BridgePreset(Preset):
     depth: int = 3
     frequency: float = 2.0
     bend_width: int = 96
+    bend_frequency: float = 1.0
     bend_steps: int = 600
     bend_lr: float = 1e-2
     bend_points: int = 3000
@@ -58,7 +60,8 @@ class BridgePreset(Preset):
         super().__post_init__()
         for name in ("width", "depth", "bend_width", "bend_steps", "bend_points", "rows"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        require(self.frequency >= 0.25, "frequency", self.frequency, "at least 0.25")
+        for name in ("frequency", "bend_frequency"):
+            require(getattr(self, name) >= 0.25, name, getattr(self, name), "at least 0.25")
         require(self.bend_lr > 0, "bend_lr", self.bend_lr, "positive")
 
 
@@ -138,7 +141,11 @@ class BridgeMethod(Method):
             return MetricPath(found.to(x_0.device), source=source)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            interpolant = Interpolant((x_0.shape[1],), width=preset.bend_width)
+            interpolant = Interpolant(
+                (x_0.shape[1],),
+                width=preset.bend_width,
+                max_frequency=preset.bend_frequency,
+            )
         path = MetricPath(interpolant.to(x_0.device), source=source)
         fit_interpolant(
             path,
