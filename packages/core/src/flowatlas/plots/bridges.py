@@ -75,7 +75,7 @@ def bridges(
         panels[1].legend(
             markerscale=3, loc="best", handletextpad=0.1, frameon=True, edgecolor="none"
         )
-        panels[1].set_title(f"time {shown:g}, not seen in training", fontweight="normal")
+        panels[1].set_title(f"time {shown:g}", fontweight="normal")
         for axes in panels:
             axes.set(aspect="equal", xlabel="first coordinate")
         panels[0].set_ylabel("second coordinate")
