@@ -14,6 +14,17 @@ from typing import TYPE_CHECKING
 #: under TYPE_CHECKING instead; a test holds the two together.
 _NAMES: dict[str, tuple[str, ...]] = {
     "flowatlas.couplings": ("Coupling", "Independent", "MinibatchOT", "Paired"),
+    "flowatlas.guidance": (
+        "RAAG",
+        "Autoguidance",
+        "CFGZero",
+        "Classifier",
+        "ClassifierFree",
+        "Composition",
+        "Energy",
+        "Guidance",
+        "TokenClassifier",
+    ),
     "flowatlas.manifolds": (
         "SE3",
         "SO3",
@@ -107,6 +118,7 @@ _MODULES = (
     "errors",
     "exact",
     "field",
+    "guidance",
     "manifolds",
     "networks",
     "objectives",
@@ -134,6 +146,7 @@ if TYPE_CHECKING:
     from flowatlas import errors as errors
     from flowatlas import exact as exact
     from flowatlas import field as field
+    from flowatlas import guidance as guidance
     from flowatlas import manifolds as manifolds
     from flowatlas import networks as networks
     from flowatlas import objectives as objectives
@@ -152,6 +165,15 @@ if TYPE_CHECKING:
     from flowatlas.couplings import Independent as Independent
     from flowatlas.couplings import MinibatchOT as MinibatchOT
     from flowatlas.couplings import Paired as Paired
+    from flowatlas.guidance import RAAG as RAAG
+    from flowatlas.guidance import Autoguidance as Autoguidance
+    from flowatlas.guidance import CFGZero as CFGZero
+    from flowatlas.guidance import Classifier as Classifier
+    from flowatlas.guidance import ClassifierFree as ClassifierFree
+    from flowatlas.guidance import Composition as Composition
+    from flowatlas.guidance import Energy as Energy
+    from flowatlas.guidance import Guidance as Guidance
+    from flowatlas.guidance import TokenClassifier as TokenClassifier
     from flowatlas.manifolds import SE3 as SE3
     from flowatlas.manifolds import SO3 as SO3
     from flowatlas.manifolds import Euclidean as Euclidean

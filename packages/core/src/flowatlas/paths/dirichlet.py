@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from functools import cached_property
 
@@ -14,6 +15,7 @@ from flowatlas.manifolds.simplex import Simplex, root
 from flowatlas.paths._bicubic import Table
 from flowatlas.paths._dirichlet import flow_table, move, rate_table
 from flowatlas.paths.base import PathSample
+from flowatlas.paths.canonical import Canonical, Probabilities
 from flowatlas.paths.continuous import ContinuousPath, TimeWeight
 from flowatlas.paths.interval import Interval
 from flowatlas.schedulers import CondOT, Scheduler
@@ -118,6 +120,7 @@ class DirichletPath(ContinuousPath):
         self.categories = categories
         self.alpha_max = float(alpha_max)
         self.end = end
+        self._combined = False
         self._rate = rate_table(categories, self.alpha_max)
 
     @cached_property
@@ -211,7 +214,26 @@ class DirichletPath(ContinuousPath):
         return speed * root(x) * (pull - mean)
 
     def _probabilities(self, prediction: Tensor) -> Tensor:
+        if self._combined:
+            return on_simplex(prediction)
         return prediction if self.prediction == "target" else torch.softmax(prediction, -1)
+
+    def canonical(self, prediction: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """Probabilities of x_1, in which velocity and score are linear."""
+        return self._probabilities(prediction)
+
+    def as_canonical(self) -> ContinuousPath:
+        """The same path for a field that returns combined probabilities.
+
+        Those that are negative, as guidance makes some, are taken to the closest that are not.
+        """
+        changed = copy.copy(self)
+        changed.prediction, changed._combined = "target", True
+        return changed
+
+    @property
+    def arithmetic(self) -> Canonical:
+        return Probabilities()
 
     def conversion_interval(self, to: str) -> Interval:
         return Interval(0.0, LAST if to == "velocity" else 1.0)
@@ -266,3 +288,12 @@ def _moved(x: Tensor, chosen: Tensor, start: Tensor, logit: Tensor) -> Tensor:
     """`x` with one coordinate moved from one logit to another, the others in proportion."""
     scale = torch.sigmoid(-logit) / torch.sigmoid(-start)
     return (x * scale).scatter(-1, chosen, torch.sigmoid(logit))
+
+
+def on_simplex(p: Tensor) -> Tensor:
+    """The closest probabilities to some numbers whose last axis adds up to one."""
+    ordered = p.sort(-1, descending=True).values
+    rank = torch.arange(1, p.shape[-1] + 1, dtype=p.dtype, device=p.device)
+    excess = (ordered.cumsum(-1) - 1) / rank
+    inside = (ordered > excess).sum(-1, keepdim=True)
+    return (p - excess.gather(-1, inside - 1)).clamp(min=0)
