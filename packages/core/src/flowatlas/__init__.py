@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 #: Module -> the names that are importable from `flowatlas` itself. Type checkers read the block
 #: under TYPE_CHECKING instead; a test holds the two together.
 _NAMES: dict[str, tuple[str, ...]] = {
-    "flowatlas.couplings": ("Coupling", "Independent", "MinibatchOT", "Paired"),
+    "flowatlas.couplings": (
+        "Aligned",
+        "Coupling",
+        "GibbsWeighted",
+        "Independent",
+        "MinibatchOT",
+        "Paired",
+        "Pairing",
+        "WithinCondition",
+    ),
     "flowatlas.manifolds": (
         "SE3",
         "SO3",
@@ -148,10 +157,14 @@ if TYPE_CHECKING:
     from flowatlas import testing as testing
     from flowatlas import time_samplers as time_samplers
     from flowatlas import training as training
+    from flowatlas.couplings import Aligned as Aligned
     from flowatlas.couplings import Coupling as Coupling
+    from flowatlas.couplings import GibbsWeighted as GibbsWeighted
     from flowatlas.couplings import Independent as Independent
     from flowatlas.couplings import MinibatchOT as MinibatchOT
     from flowatlas.couplings import Paired as Paired
+    from flowatlas.couplings import Pairing as Pairing
+    from flowatlas.couplings import WithinCondition as WithinCondition
     from flowatlas.manifolds import SE3 as SE3
     from flowatlas.manifolds import SO3 as SO3
     from flowatlas.manifolds import Euclidean as Euclidean
