@@ -30,4 +30,5 @@ def kabsch(x: Tensor, y: Tensor) -> Tensor:
     # The determinant is 1 or -1; sign() of one that has underflowed would be 0.
     proper = torch.where(torch.linalg.det(v @ u.mT) < 0, -1.0, 1.0).to(x)
     v = torch.cat([v[..., :-1], v[..., -1:] * proper.view(-1, 1, 1)], -1)
-    return v @ u.mT
+    rotation: Tensor = v @ u.mT
+    return rotation

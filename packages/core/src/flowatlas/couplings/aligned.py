@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -145,19 +144,20 @@ class Aligned(Coupling):
         return order, turn
 
     def _cloud(self, x: State, name: str) -> Tensor:
-        value: Any = x
-        if isinstance(x, Mapping):
-            if self.component not in x:
+        if isinstance(x, Tensor):
+            if self.component is not None:
+                raise ShapeError(
+                    f"{name}: got a tensor, and component={self.component!r}, which is for states "
+                    "that are mappings; leave it out."
+                )
+            value = x
+        else:
+            if self.component is None or self.component not in x:
                 raise ShapeError(
                     f"{name}: got a mapping with the names {sorted(x)}, and component="
                     f"{self.component!r}; name the one to align: Aligned(component='positions')."
                 )
             value = x[self.component]
-        elif self.component is not None:
-            raise ShapeError(
-                f"{name}: got a tensor, and component={self.component!r}, which is for states that "
-                "are mappings; leave it out."
-            )
         if value.ndim != 3 or not value.is_floating_point():
             raise ShapeError(
                 f"{name}: got shape {tuple(value.shape)} of {value.dtype}; clouds of points are "

@@ -31,8 +31,8 @@ class MinibatchOT(Pairing):
     CPU in float64, in about 5 ms for a batch of 256, 0.1 s for 1024, 3 s for 4096.
 
     With conditions, this coupling makes x_0 depend on the condition unless all samples of the batch
-    share it, which is not what a conditional sampler draws from; couple `WithinCondition`, or not at
-    all. For pairs over more than a batch see `flowatlas.training.PairedPools`.
+    share it, which is not what a conditional sampler draws from; couple `WithinCondition`, or not
+    at all. For pairs over more than a batch see `flowatlas.training.PairedPools`.
 
     Args:
         space: a `Manifold`, a `ProductManifold` for states that are mappings, or a path, which

@@ -22,8 +22,8 @@ class WithinCondition(Coupling):
 
     Whoever samples under the condition c draws $x_0$ from the source whatever c is. A coupling of
     the whole batch trains another law: optimal transport hands the noise on the left to the labels
-    on the left, $p(x_0 | c) \ne p(x_0)$, and the flow of c is learned on the left half alone. Within
-    a group of samples that share c it can only permute them, and $p(x_0 | c) = p(x_0)$.
+    on the left, $p(x_0 | c) \ne p(x_0)$, and the flow of c is learned on the left half alone.
+    Within a group of samples that share c it can only permute them, and $p(x_0 | c) = p(x_0)$.
 
     A condition that takes a new value in every sample, such as a number or an embedding, leaves
     groups of one, and nothing to couple; round it, or couple by a label.
