@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 #: Module -> the names that are importable from `flowatlas` itself. Type checkers read the block
 #: under TYPE_CHECKING instead; a test holds the two together.
 _NAMES: dict[str, tuple[str, ...]] = {
-    "flowatlas.couplings": ("Coupling", "Independent", "MinibatchOT", "Paired"),
+    "flowatlas.couplings": (
+        "Aligned",
+        "Coupling",
+        "GibbsWeighted",
+        "Independent",
+        "MinibatchOT",
+        "Paired",
+        "Pairing",
+        "WithinCondition",
+    ),
     "flowatlas.guidance": (
         "RAAG",
         "Autoguidance",
@@ -37,7 +46,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Simplex",
         "Sphere",
     ),
-    "flowatlas.objectives": ("FlowMatching", "LossOutput"),
+    "flowatlas.objectives": (
+        "FlowMatching",
+        "LossOutput",
+    ),
     "flowatlas.paths": (
         "AffinePath",
         "CatFlowPath",
@@ -105,8 +117,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "LogitNormal",
         "Shifted",
         "TimeSampler",
-        "UniformTime",
         "UShaped",
+        "UniformTime",
     ),
 }
 
@@ -161,10 +173,14 @@ if TYPE_CHECKING:
     from flowatlas import testing as testing
     from flowatlas import time_samplers as time_samplers
     from flowatlas import training as training
+    from flowatlas.couplings import Aligned as Aligned
     from flowatlas.couplings import Coupling as Coupling
+    from flowatlas.couplings import GibbsWeighted as GibbsWeighted
     from flowatlas.couplings import Independent as Independent
     from flowatlas.couplings import MinibatchOT as MinibatchOT
     from flowatlas.couplings import Paired as Paired
+    from flowatlas.couplings import Pairing as Pairing
+    from flowatlas.couplings import WithinCondition as WithinCondition
     from flowatlas.guidance import RAAG as RAAG
     from flowatlas.guidance import Autoguidance as Autoguidance
     from flowatlas.guidance import CFGZero as CFGZero

@@ -166,7 +166,7 @@ class DirichletPath(ContinuousPath):
                     f"alpha: got values in [{low:g}, {high:g}]; it runs from 1, the uniform law, "
                     f"to alpha_max = {self.alpha_max:g}. Build the path with a larger alpha_max."
                 )
-        return x * self._rate(_logit(x), alpha.log())
+        return x * self._rate(x, alpha.log())
 
     def _alpha(self, t: Tensor, x: Tensor, *, ahead: bool = True) -> tuple[Tensor, Tensor]:
         """alpha and its time derivative, so that they multiply `x`."""
@@ -185,7 +185,7 @@ class DirichletPath(ContinuousPath):
         start = _logit(x_0.gather(-1, chosen))
         logit = start + self._flow(start, log_alpha)
         x_t = _moved(x_0, chosen, start, logit)
-        rate = speed * self._rate(logit, log_alpha)
+        rate = speed * self._rate(torch.sigmoid(logit), log_alpha)
         # C (e_i - x), divided by sqrt(x), with C = x_i G.
         roots = root(x_t)
         own = roots.gather(-1, chosen)
@@ -208,7 +208,7 @@ class DirichletPath(ContinuousPath):
         self._check(x, "x")
         self.conversion_interval(to).check(t, f"{to} from {self.prediction} prediction")
         alpha, speed = self._alpha(t, x)
-        pull = p * self._rate(_logit(x), alpha.log())
+        pull = p * self._rate(x, alpha.log())
         # sum_j p_j C_j, for C = x G.
         mean = (x * pull).sum(-1, keepdim=True)
         return speed * root(x) * (pull - mean)
