@@ -29,6 +29,7 @@ MODULES: dict[str, tuple[str, str] | None] = {
     "flowatlas.couplings": ("Sources and couplings", "concepts/sources_and_couplings.md"),
     "flowatlas.objectives": ("Objectives", "concepts/objectives.md"),
     "flowatlas.time_samplers": ("Objectives", "concepts/objectives.md"),
+    "flowatlas.guidance": ("Guidance", "concepts/guidance.md"),
     "flowatlas.solvers": ("Solvers", "concepts/solvers.md"),
     "flowatlas.sampling": ("Sampling and likelihood", "concepts/sampling_and_likelihood.md"),
     "flowatlas.exact": ("Exact flows", "concepts/exact_flows.md"),

@@ -42,6 +42,7 @@ SCRIPTS: dict[str, tuple[str, list[str]]] = {
         r"palindromes: .*% of samples, 0\.06% by chance\ncompleted .*% right\n",
         [],
     ),
+    "guidance": (r"w = 4    nearest to their own centre: \d+%", ["guidance"]),
     "lightning_training": (
         r"stopped at step 2: step-2\.safetensors\n(.|\n)*went on to step 4: validation loss \d",
         [],

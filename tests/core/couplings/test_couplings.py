@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowatlas.couplings import Coupling, Independent, MinibatchOT, Paired
+from flowatlas.couplings import Coupling, Independent, MinibatchOT, Paired, Pairing
 from flowatlas.errors import CapabilityError, ConfigError
 from flowatlas.manifolds import Euclidean
 from flowatlas.objectives import FlowMatching
@@ -35,7 +35,7 @@ def test_score_prediction_is_for_independent_couplings(
 
 
 @pytest.mark.parametrize("coupling", [Independent(), Paired()], ids=repr)
-def test_what_comes_as_it_is_stays(coupling: Coupling) -> None:
+def test_what_comes_as_it_is_stays(coupling: Pairing) -> None:
     assert coupling.pair(torch.zeros(4, 2), torch.ones(4, 2)) is None
 
 

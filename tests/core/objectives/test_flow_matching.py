@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flowatlas.couplings import Coupling, MinibatchOT, Paired
+from flowatlas.couplings import Coupling, MinibatchOT, Paired, Pairing
 from flowatlas.errors import CapabilityError, ConfigError, GeometryError, ShapeError
 from flowatlas.manifolds import SO3, Euclidean, Manifold, Sphere
 from flowatlas.objectives import FlowMatching, LossOutput
@@ -398,7 +398,7 @@ def test_double_precision_is_kept() -> None:
 
 
 def test_coupling_reorders_the_source_alone() -> None:
-    class Reversed(Coupling):
+    class Reversed(Pairing):
         def pair(self, x_0: Any, x_1: Any, *, generator: Any = None) -> Tensor:
             return torch.arange(len(x_1) - 1, -1, -1)
 

@@ -13,7 +13,27 @@ from typing import TYPE_CHECKING
 #: Module -> the names that are importable from `flowatlas` itself. Type checkers read the block
 #: under TYPE_CHECKING instead; a test holds the two together.
 _NAMES: dict[str, tuple[str, ...]] = {
-    "flowatlas.couplings": ("Coupling", "Independent", "MinibatchOT", "Paired"),
+    "flowatlas.couplings": (
+        "Aligned",
+        "Coupling",
+        "GibbsWeighted",
+        "Independent",
+        "MinibatchOT",
+        "Paired",
+        "Pairing",
+        "WithinCondition",
+    ),
+    "flowatlas.guidance": (
+        "RAAG",
+        "Autoguidance",
+        "CFGZero",
+        "Classifier",
+        "ClassifierFree",
+        "Composition",
+        "Energy",
+        "Guidance",
+        "TokenClassifier",
+    ),
     "flowatlas.manifolds": (
         "SE3",
         "SO3",
@@ -26,8 +46,18 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Simplex",
         "Sphere",
     ),
-    "flowatlas.metrics": ("DiagonalMetric", "LandMetric", "RbfMetric", "RiemannianMetric"),
-    "flowatlas.objectives": ("FlowMatching", "LossOutput", "MultiMarginal", "PathEnergy"),
+    "flowatlas.metrics": (
+        "DiagonalMetric",
+        "LandMetric",
+        "RbfMetric",
+        "RiemannianMetric",
+    ),
+    "flowatlas.objectives": (
+        "FlowMatching",
+        "LossOutput",
+        "MultiMarginal",
+        "PathEnergy",
+    ),
     "flowatlas.paths": (
         "AffinePath",
         "CatFlowPath",
@@ -96,8 +126,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "LogitNormal",
         "Shifted",
         "TimeSampler",
-        "UniformTime",
         "UShaped",
+        "UniformTime",
     ),
 }
 
@@ -109,6 +139,7 @@ _MODULES = (
     "errors",
     "exact",
     "field",
+    "guidance",
     "manifolds",
     "metrics",
     "networks",
@@ -137,6 +168,7 @@ if TYPE_CHECKING:
     from flowatlas import errors as errors
     from flowatlas import exact as exact
     from flowatlas import field as field
+    from flowatlas import guidance as guidance
     from flowatlas import manifolds as manifolds
     from flowatlas import metrics as metrics
     from flowatlas import networks as networks
@@ -152,10 +184,23 @@ if TYPE_CHECKING:
     from flowatlas import testing as testing
     from flowatlas import time_samplers as time_samplers
     from flowatlas import training as training
+    from flowatlas.couplings import Aligned as Aligned
     from flowatlas.couplings import Coupling as Coupling
+    from flowatlas.couplings import GibbsWeighted as GibbsWeighted
     from flowatlas.couplings import Independent as Independent
     from flowatlas.couplings import MinibatchOT as MinibatchOT
     from flowatlas.couplings import Paired as Paired
+    from flowatlas.couplings import Pairing as Pairing
+    from flowatlas.couplings import WithinCondition as WithinCondition
+    from flowatlas.guidance import RAAG as RAAG
+    from flowatlas.guidance import Autoguidance as Autoguidance
+    from flowatlas.guidance import CFGZero as CFGZero
+    from flowatlas.guidance import Classifier as Classifier
+    from flowatlas.guidance import ClassifierFree as ClassifierFree
+    from flowatlas.guidance import Composition as Composition
+    from flowatlas.guidance import Energy as Energy
+    from flowatlas.guidance import Guidance as Guidance
+    from flowatlas.guidance import TokenClassifier as TokenClassifier
     from flowatlas.manifolds import SE3 as SE3
     from flowatlas.manifolds import SO3 as SO3
     from flowatlas.manifolds import Euclidean as Euclidean

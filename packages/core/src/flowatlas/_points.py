@@ -26,6 +26,7 @@ __all__ = [
     "check_tokens",
     "fill_padding",
     "fixed_masks",
+    "free_points",
     "hold",
     "impose",
     "masked_mean",
@@ -176,6 +177,18 @@ def fixed_masks(path: StatePath, fixed: Fixed | None, x: State) -> Mapping[str, 
                 "leave those points out of the mask."
             )
     return masks
+
+
+def free_points(
+    exists: Mapping[str, Tensor] | None, given: Mapping[str, Tensor] | None
+) -> Mapping[str, Tensor] | None:
+    """Which points of which component exist and are not given; all of those without an entry."""
+    if given is None:
+        return exists
+    if exists is None:
+        return {name: ~mask for name, mask in given.items()}
+    free = {name: mask & ~given[name] for name, mask in exists.items() if name in given}
+    return {**{name: ~mask for name, mask in given.items()}, **exists, **free}
 
 
 def _check_names(named: Any, x: State, label: str) -> None:

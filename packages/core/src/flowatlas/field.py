@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
 from flowatlas.errors import CapabilityError, ShapeError
 
+if TYPE_CHECKING:
+    from flowatlas.paths.base import StatePath
+
 __all__ = [
+    "CanonicalField",
     "Condition",
     "Field",
     "Fixed",
@@ -39,6 +44,29 @@ class Field(Protocol):
     # What follows x and t is left open to type checkers, so that a network may name only the
     # arguments it uses.
     def __call__(self, x: Any, t: Tensor, /, *args: Any, **kwargs: Any) -> Any: ...
+
+
+class CanonicalField(ABC):
+    """A field that returns canonical predictions, velocities or log-rates, of any path.
+
+    Samplers ask it for them along their own path, and read them by `path.as_canonical()`.
+    """
+
+    @abstractmethod
+    def along(self, path: StatePath) -> CanonicalField:
+        """The same field for another path over the same components."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        x: Any,
+        t: Tensor,
+        condition: Condition | None = None,
+        *,
+        mask: Mask | None = None,
+        fixed: Any = None,
+    ) -> Any:
+        """Canonical predictions at the state x, a tensor or a mapping, and times `(batch,)`."""
 
 
 def call_field(
@@ -88,7 +116,9 @@ def check_condition(condition: Any, batch: int) -> None:
             )
 
 
-def null_condition(model: Any, condition: Condition) -> Condition:
+def null_condition(
+    model: Any, condition: Condition, argument: str = "condition_dropout"
+) -> Condition:
     """The condition that says nothing, from `model.null_condition(condition)`.
 
     Wrappers (DDP, compiled modules) are looked through by their `module` attribute chain only
@@ -99,11 +129,11 @@ def null_condition(model: Any, condition: Condition) -> Condition:
     """
     method = getattr(model, "null_condition", None)
     if method is None and getattr(model, "module", None) is not None:
-        return null_condition(model.module, condition)
+        return null_condition(model.module, condition, argument)
     if method is None:
         raise CapabilityError(
-            f"condition_dropout: {type(model).__name__} has no null_condition(condition) method; "
-            "define one that returns the mapping of an unconditional sample, or pass 0."
+            f"{argument}: {type(model).__name__} has no null_condition(condition) method; "
+            "define one that returns the mapping of an unconditional sample."
         )
     result: Condition = method(condition)
     return result

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from flowatlas._random import Generators
-from flowatlas.couplings.base import Coupling
+from flowatlas.couplings.base import Pairing
 from flowatlas.state import State
 
 __all__ = ["Independent"]
 
 
-class Independent(Coupling):
+class Independent(Pairing):
     """Source and data as they come, drawn independently of each other."""
 
     independent = True

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from flowatlas._random import Generators
-from flowatlas.couplings.base import Coupling
+from flowatlas.couplings.base import Pairing
 from flowatlas.state import State
 
 __all__ = ["Paired"]
 
 
-class Paired(Coupling):
+class Paired(Pairing):
     """`x_0` is given with `x_1`, row by row, and stays there.
 
     For translation between matched sets, and for rectification, where x_1 is the end of the flow

@@ -268,6 +268,24 @@ class Manifold(ABC):
         """
         self._lacks(Capability.TANGENT_BASIS)
 
+    def sharp(self, x: Tensor, covector: Tensor) -> Tensor:
+        r"""The tangent vector whose inner product with every tangent u is `covector . u`.
+
+        With the derivative of $f(\exp_x u)$ at u = 0 as covector it is the gradient of f.
+
+        Args:
+            x: `(..., *point_shape)`.
+            covector: `(..., *tangent_shape)`.
+
+        Raises:
+            CapabilityError: without a tangent basis.
+        """
+        basis = self.tangent_basis(x)
+        axes = basis.ndim - (x.ndim - self.point_ndim) - 1
+        dual = covector.unsqueeze(-axes - 1)
+        along = (basis * dual).flatten(-axes).sum(-1) if axes else basis * dual
+        return (along.reshape(*along.shape, *(1,) * axes) * basis).sum(-axes - 1)
+
     def exp_preimages(self, x: Tensor, y: Tensor, images: int) -> Tensor:
         """The tangents at `x` whose exponential is `y`, the shortest ones first to cover.
 

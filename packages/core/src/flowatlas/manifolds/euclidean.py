@@ -69,6 +69,9 @@ class Euclidean(Manifold):
         eye = torch.eye(count, dtype=x.dtype, device=x.device).reshape(count, *shape)
         return eye.expand(*x.shape[: x.ndim - self.point_ndim], *eye.shape)
 
+    def sharp(self, x: Tensor, covector: Tensor) -> Tensor:
+        return covector
+
     def exp_preimages(self, x: Tensor, y: Tensor, images: int) -> Tensor:
         return self.logmap(x, y).unsqueeze(0)
 

@@ -18,6 +18,7 @@ from flowatlas._points import (
     check_tokens,
     fill_padding,
     fixed_masks,
+    free_points,
     hold,
     masked_mean,
     point_masks,
@@ -37,7 +38,7 @@ from flowatlas.field import (
 )
 from flowatlas.objectives.base import Draws, LossOutput
 from flowatlas.paths.base import PathSample, StatePath
-from flowatlas.state import State, batch_size, leading, map_state, time_dtype
+from flowatlas.state import State, batch_size, leading, time_dtype
 from flowatlas.time_samplers import TimeSampler, UniformTime
 
 __all__ = ["FlowMatching", "Regularizer"]
@@ -233,16 +234,20 @@ class FlowMatching:
         else:
             _check_tensor(t, "t", "one time per sample. Use torch.full((batch,), t)")
             validate = True
-        index = self.coupling.pair(x_0, x_1, generator=generator)
-        if index is not None:
-            x_0 = map_state(lambda a: a[index], x_0)
+        given = fixed_masks(self.path, fixed, x_1)
+        x_0 = self.coupling.couple(
+            x_0,
+            x_1,
+            condition=condition,
+            mask=_alone(free_points(exists, given), x_1),
+            generator=generator,
+        )
 
         noise = None if draws is None else draws.noise
         sample = self.path.sample(x_0, x_1, t, noise=noise, generator=generator, validate=validate)
         if self.marginal is not None:
             assert isinstance(sample.x_t, Tensor)
             sample = replace(sample, dx_t=self.marginal(sample.x_t, t))
-        given = fixed_masks(self.path, fixed, x_1)
         if given is not None:
             sample = hold(self.path, sample, fixed)
         if condition is not None and condition_dropout > 0:
@@ -323,5 +328,5 @@ def _dropped(model: Field, condition: Condition, drop: Tensor) -> Condition:
 
 
 def _alone(masks: Mapping[str, Tensor] | None, x_1: State) -> Any:
-    """Fixed masks as the field sees them: a tensor for tensor states."""
+    """Masks as fields and couplings see them: a tensor for tensor states."""
     return masks["x"] if masks is not None and isinstance(x_1, Tensor) else masks

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["Grid", "Table"]
+__all__ = ["Grid", "Rows", "Table"]
 
 #: Where a cell, taken as [0, 1], is sampled: Chebyshev's points with both ends, so that neighbours
 #: meet.
 NODES = (0.0, 0.25, 0.75, 1.0)
+
+
+class Rows(Protocol):
+    """Cells along one axis: how many, and which one a number is in."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def length(self) -> float:
+        """Of a cell, in the units of `locate`."""
+
+    def locate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Cell (from 0) and place in it (0 to `length`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +38,13 @@ class Grid:
         start: index of the first cell: it begins at `start * step`.
         count: of cells.
         step: length of a cell.
+        length: of a cell as `locate` counts.
     """
 
     start: int
     count: int
     step: float
+    length: float = 1.0
 
     def nodes(self) -> Tensor:
         """`(3 * count + 1,)`: where the cells are sampled, shared edges once, in float64."""
@@ -46,30 +63,32 @@ class Grid:
 
 
 class Table:
-    """A function of (u, v) by cubics in each cell; below the cells straight in u, above constant.
+    """A function of (u, v) by cubics in each cell; outside of them constant, or straight below.
 
     Args:
         rows: cells of u.
         columns: cells of v.
-        values: `(3 * rows.count + 1, 3 * columns.count + 1)`, float64, at the nodes of both.
-        below: slope in u below the first cell, as a function of v.
+        values: `(rows.count, 4, 3 * columns.count + 1)`, float64, at the `NODES` of each cell of u
+            and at the nodes of v.
+        below: a place, and the slope in u below it, as a function of v; constant there if None.
     """
 
     def __init__(
         self,
-        rows: Grid,
+        rows: Rows,
         columns: Grid,
         values: Tensor,
         *,
-        below: Callable[[Tensor], Tensor],
+        below: tuple[float, Callable[[Tensor], Tensor]] | None = None,
     ) -> None:
         self.rows, self.columns = rows, columns
         self._below = below
         nodes = torch.tensor(NODES, dtype=torch.float64)
-        fit = torch.linalg.inv(torch.stack([nodes**k for k in range(4)], 1))
-        cells = values.unfold(0, 4, 3).unfold(1, 4, 3)
+        over_v = torch.linalg.inv(torch.stack([nodes**k for k in range(4)], 1))
+        over_u = over_v / rows.length ** torch.arange(4, dtype=torch.float64).unsqueeze(1)
+        cells = values.unfold(2, 4, 3)
         # By column, power of v, power of u, row.
-        found = torch.einsum("ip,nmpq,jq->mjin", fit, cells, fit).contiguous()
+        found = torch.einsum("ip,npmq,jq->mjin", over_u, cells, over_v).contiguous()
         self._ready = {(found.device, found.dtype): found}
 
     def __call__(self, u: Tensor, v: Tensor) -> Tensor:
@@ -89,8 +108,10 @@ class Table:
             row, column = torch.broadcast_tensors(row, column)
             lines = _horner(c[column, :, :, row].unbind(-2), b.unsqueeze(-1))
             inside = _horner(lines.unbind(-1), a)
-        under = (u - self.rows.start * self.rows.step).clamp(max=0.0)
-        return torch.addcmul(inside, under, self._below(v))
+        if self._below is None:
+            return inside
+        first, slope = self._below
+        return torch.addcmul(inside, (u - first).clamp(max=0.0), slope(v))
 
     def _coefficients(self, like: Tensor) -> Tensor:
         key = (like.device, like.dtype)

@@ -18,9 +18,10 @@ nothing cancels. With $s = x e^{-y / \alpha}$ and $s = 1 - (1 - x) e^{-y / b}$ b
 over y > 0 with the factor $e^{-y}$, for which the trapezoidal rule in $y = e^{\tau - e^{-\tau}}$
 converges exponentially: 40 nodes leave a relative error of 1e-13 for K from 2 to 512.
 
-Tables are in $\ell = \operatorname{logit} x$ and $\log \alpha$, of $G = C / x$: it is smooth, tends
-to a straight line of slope $-1/\alpha$ at small x and to a constant at large, and
-$d\ell / d\alpha = G$.
+The table of the speed is in x and $\log \alpha$, of $G = C / x$: it is smooth, tends to a straight
+line in $\log x$ of slope $-1/\alpha$ at small x and to a constant at x = 1; and with
+$\ell = \operatorname{logit} x$, $d\ell / d\alpha = G$. The cells of x are shares of octaves, which are
+found from the bits of x: logarithms would take as long as all the rest.
 """
 
 from __future__ import annotations
@@ -32,13 +33,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from flowatlas.paths._bicubic import Grid, Table
+from flowatlas.paths._bicubic import NODES, Grid, Table
+from flowatlas.paths._chebyshev import chebyshev, lagrange
+from flowatlas.paths._octaves import Octaves
 
 __all__ = ["flow_table", "move", "rate", "rate_table"]
 
-#: Cells of logit x: down to 1e-10, where G is straight to 5e-8 for K = 512, and up to 1 - 1e-6.
-ROWS = Grid(-92, 148, 0.25)
-#: The same for logit x_0: down to 5e-32, for points that start there are led far away from it.
+#: Cells of x: all that float32 holds as normal numbers.
+ROWS = Octaves(126, 3)
+#: Octaves in which G is integrated: before 2^-34 it is straight in log x, to 5e-8 for K = 512.
+MEASURED = 34
+#: Where G is integrated in each of them.
+OCTAVE_POINTS = 10
+#: Cells of logit x_0: down to 5e-32, for points that start there are led far away from it.
 START_ROWS = Grid(-288, 344, 0.25)
 #: Length of the cells of log alpha, at most.
 COLUMN = 1 / 6
@@ -95,13 +102,27 @@ def _columns(alpha_max: float) -> Grid:
 
 @lru_cache(maxsize=16)
 def rate_table(categories: int, alpha_max: float) -> Table:
-    """G at (logit x, log alpha), for alpha in [1, alpha_max]."""
-    columns = _columns(alpha_max)
-    logit = ROWS.nodes()
-    # One column at a time bounds the memory of the quadrature.
-    alphas = columns.nodes().exp()
-    values = torch.stack([rate(logit, alpha, categories) for alpha in alphas], 1)
-    return Table(ROWS, columns, values, below=_rate_slope)
+    """G at (x, log alpha), for alpha in [1, alpha_max].
+
+    G is analytic in log alpha, and in x over an octave: the integral is taken at a few points of
+    Chebyshev, and polynomials through them have what the cells need.
+    """
+    columns, size = _columns(alpha_max), 1 << ROWS.shares
+    few = chebyshev(0.0, math.log(alpha_max), 10 + math.ceil(math.log(alpha_max)))
+    octaves = torch.exp2(torch.arange(-MEASURED, 0, dtype=torch.float64)).unsqueeze(1)
+    octave = chebyshev(1.0, 2.0, OCTAVE_POINTS)
+    x = (octaves * octave).unsqueeze(-1)
+    values = rate(torch.logit(x), few.exp(), categories)
+    inside = (torch.arange(size).unsqueeze(1) + torch.tensor(NODES)).double() / size + 1
+    over_x, over_alpha = lagrange(octave, inside.flatten()), lagrange(few, columns.nodes())
+    found = torch.einsum("xi,oij,aj->oxa", over_x, values, over_alpha).reshape(-1, 4, len(over_alpha))
+    # Straight in log x before, and at one as it ends.
+    before = (ROWS.octaves - MEASURED) << ROWS.shares
+    start, length = ROWS.starts()[:before, None], ROWS.lengths()[:before, None]
+    log_x = torch.log(start + length * torch.tensor(NODES, dtype=torch.float64))
+    slope = -torch.exp(-columns.nodes())
+    straight = found[0, 0] + slope * (log_x - math.log(2.0) * -MEASURED).unsqueeze(-1)
+    return Table(ROWS, columns, torch.cat([straight, found, found[-1:, -1:].expand(1, 4, -1)]))
 
 
 @lru_cache(maxsize=16)
@@ -116,12 +137,9 @@ def flow_table(categories: int, alpha_max: float) -> Table:
         logit = _runge_kutta(speed, logit, middle, log_alpha)
         values.append(logit - start)
         before = log_alpha
-    return Table(START_ROWS, columns, torch.stack(values, 1), below=_flow_slope)
-
-
-def _rate_slope(log_alpha: Tensor) -> Tensor:
-    """d G / d logit x = -1 / alpha, at small x."""
-    return -torch.exp(-log_alpha)
+    cells = torch.stack(values, 1).unfold(0, 4, 3).transpose(1, 2)
+    below = START_ROWS.start * START_ROWS.step, _flow_slope
+    return Table(START_ROWS, columns, cells, below=below)
 
 
 def _flow_slope(log_alpha: Tensor) -> Tensor:
@@ -145,7 +163,7 @@ def _runge_kutta(table: Table, logit: Tensor, now: Tensor | float, then: Tensor 
     h, middle = then - now, 0.5 * (now + then)
 
     def slope(at: Tensor, v: Tensor) -> Tensor:
-        return torch.exp(v) * table(at, v)
+        return torch.exp(v) * table(torch.sigmoid(at), v)
 
     a = slope(logit, now)
     b = slope(logit + 0.5 * h * a, middle)

@@ -232,6 +232,31 @@ class AffinePath(ContinuousPath):
             "sigma": Interval(0.0, last_finite(lambda t: _noise_rate(schedule(t)), end)),
         }
 
+    def tilt(self, gradient: Tensor, t: Tensor) -> Tensor:
+        r"""What adding `gradient` to the score adds to the velocity.
+
+        $$(\sigma_t^2 \dot\alpha_t / \alpha_t - \sigma_t \dot\sigma_t) s^2 \, g$$
+
+        with s the standard deviation of the source. It grows without bound towards the source,
+        where the gradient of any likelihood vanishes: t is taken to be the edge of that interval
+        there.
+
+        Args:
+            gradient: $g = \nabla_{x_t} \log p(y \mid x_t)$, `(batch, *event)`.
+            t: `(batch,)`.
+
+        Raises:
+            CapabilityError: a source that is not Gaussian.
+        """
+        _, std = self._source_moments(gradient)
+        t = t.clamp(min=self.tilt_start)
+        c = (self.inference_scheduler or self.scheduler)(broadcast_time(t, gradient))
+        return (c.sigma**2 * c.d_alpha / c.alpha - c.sigma_d_sigma) * std**2 * gradient
+
+    @property
+    def tilt_start(self) -> float:  # type: ignore[override]
+        return self._edges["alpha"].start
+
     def conditional_step(
         self,
         x: Tensor,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from flowatlas._random import Generators
+from flowatlas.errors import CapabilityError
+from flowatlas.paths.canonical import Canonical
 from flowatlas.paths.interval import Interval
 from flowatlas.sources.base import Source
 from flowatlas.state import State
@@ -79,6 +81,20 @@ class StatePath(ABC):
     @abstractmethod
     def velocity(self, x: Any, t: Tensor, prediction: Any) -> Any:
         """Velocity of the continuous components, from the network's prediction at (x, t)."""
+
+    @abstractmethod
+    def canonical(self, prediction: Any, x: Any, t: Tensor) -> Any:
+        """What guidance combines: velocities, log-rates; a mapping for a product.
+
+        Args:
+            prediction: of the path's own kinds, `(batch, *event)` or a mapping.
+            x: the state.
+            t: `(batch,)`.
+        """
+
+    @abstractmethod
+    def as_canonical(self) -> StatePath:
+        """The same path for a field that returns canonical predictions, such as a guided one."""
 
     @abstractmethod
     def draw(self, like: Any, *, batch: int | None = None, generator: Generators = None) -> Any:
@@ -165,6 +181,25 @@ class Path(ABC):
     @abstractmethod
     def point_loss(self, prediction: Tensor, sample: PathSample) -> Tensor:
         """Loss per point, `(batch, *points)`."""
+
+    @property
+    @abstractmethod
+    def arithmetic(self) -> Canonical:
+        """How canonical predictions are combined."""
+
+    def tilt(self, gradient: Tensor, t: Tensor) -> Tensor:
+        """What adding `gradient`, `(batch, *event)`, to the score adds to the velocity.
+
+        Raises:
+            CapabilityError: a path whose velocity is no function of the score.
+        """
+        raise CapabilityError(
+            f"path: the velocity of {type(self).__name__} is no function of the score, so what a "
+            "gradient adds to it is not known. Pass strength=, a function of t."
+        )
+
+    #: Earliest time at which `tilt` is finite.
+    tilt_start: float = 0.0
 
     @property
     @abstractmethod

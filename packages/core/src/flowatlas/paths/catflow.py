@@ -109,6 +109,9 @@ class CatFlowPath(ContinuousPath):
             return prediction
         return self.affine.convert(torch.softmax(prediction, -1), x, t, to)
 
+    def as_canonical(self) -> ContinuousPath:
+        return self.affine.as_canonical()
+
     def conversion_interval(self, to: str) -> Interval:
         return Interval(0.0, 1.0) if to == "logits" else self.affine.conversion_interval(to)
 

@@ -15,6 +15,7 @@ from flowatlas._random import Generators
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.paths._checks import check_pair, check_tensor
 from flowatlas.paths.base import Noise, Path, PathSample, StatePath
+from flowatlas.paths.canonical import Canonical, Velocities
 from flowatlas.paths.interval import Interval
 from flowatlas.sources.base import Source
 
@@ -66,6 +67,7 @@ class ContinuousPath(Path, StatePath):
         self.prediction = prediction
         self.scheduler = scheduler
         self.inference_scheduler: Scheduler | None = None
+        self._within = Interval(0.0, 1.0)
         self.weight = weight
         self.time_weight = time_weight
         self.loss = loss
@@ -210,9 +212,31 @@ class ContinuousPath(Path, StatePath):
         shape = like.shape if batch is None else (batch, *like.shape[1:])
         return self.source.sample(shape, generator=generator, dtype=like.dtype, device=like.device)
 
+    def canonical(self, prediction: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """The velocity."""
+        return self.velocity(x, t, prediction)
+
+    def as_canonical(self) -> ContinuousPath:
+        """The same path for a field that returns velocities, along the schedule of sampling.
+
+        Its interval stays that on which the velocity of this path's predictions is finite.
+        """
+        changed = copy.copy(self)
+        changed.prediction = "velocity"
+        changed.scheduler = self.inference_scheduler or self.scheduler
+        changed.inference_scheduler = None
+        changed._within = self.local_interval
+        for name in ("_edges", "_trained_on"):  # of the other kind and schedule
+            changed.__dict__.pop(name, None)
+        return changed
+
+    @property
+    def arithmetic(self) -> Canonical:
+        return Velocities(self.manifold)
+
     @property
     def local_interval(self) -> Interval:
-        return self.conversion_interval("velocity")
+        return self.conversion_interval("velocity") & self._within
 
     @property
     def local_t_max(self) -> float:

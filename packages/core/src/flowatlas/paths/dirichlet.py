@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from functools import cached_property
 
@@ -14,6 +15,7 @@ from flowatlas.manifolds.simplex import Simplex, root
 from flowatlas.paths._bicubic import Table
 from flowatlas.paths._dirichlet import flow_table, move, rate_table
 from flowatlas.paths.base import PathSample
+from flowatlas.paths.canonical import Canonical, Probabilities
 from flowatlas.paths.continuous import ContinuousPath, TimeWeight
 from flowatlas.paths.interval import Interval
 from flowatlas.schedulers import CondOT, Scheduler
@@ -118,6 +120,7 @@ class DirichletPath(ContinuousPath):
         self.categories = categories
         self.alpha_max = float(alpha_max)
         self.end = end
+        self._combined = False
         self._rate = rate_table(categories, self.alpha_max)
 
     @cached_property
@@ -163,7 +166,7 @@ class DirichletPath(ContinuousPath):
                     f"alpha: got values in [{low:g}, {high:g}]; it runs from 1, the uniform law, "
                     f"to alpha_max = {self.alpha_max:g}. Build the path with a larger alpha_max."
                 )
-        return x * self._rate(_logit(x), alpha.log())
+        return x * self._rate(x, alpha.log())
 
     def _alpha(self, t: Tensor, x: Tensor, *, ahead: bool = True) -> tuple[Tensor, Tensor]:
         """alpha and its time derivative, so that they multiply `x`."""
@@ -182,7 +185,7 @@ class DirichletPath(ContinuousPath):
         start = _logit(x_0.gather(-1, chosen))
         logit = start + self._flow(start, log_alpha)
         x_t = _moved(x_0, chosen, start, logit)
-        rate = speed * self._rate(logit, log_alpha)
+        rate = speed * self._rate(torch.sigmoid(logit), log_alpha)
         # C (e_i - x), divided by sqrt(x), with C = x_i G.
         roots = root(x_t)
         own = roots.gather(-1, chosen)
@@ -205,13 +208,32 @@ class DirichletPath(ContinuousPath):
         self._check(x, "x")
         self.conversion_interval(to).check(t, f"{to} from {self.prediction} prediction")
         alpha, speed = self._alpha(t, x)
-        pull = p * self._rate(_logit(x), alpha.log())
+        pull = p * self._rate(x, alpha.log())
         # sum_j p_j C_j, for C = x G.
         mean = (x * pull).sum(-1, keepdim=True)
         return speed * root(x) * (pull - mean)
 
     def _probabilities(self, prediction: Tensor) -> Tensor:
+        if self._combined:
+            return on_simplex(prediction)
         return prediction if self.prediction == "target" else torch.softmax(prediction, -1)
+
+    def canonical(self, prediction: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """Probabilities of x_1, in which velocity and score are linear."""
+        return self._probabilities(prediction)
+
+    def as_canonical(self) -> ContinuousPath:
+        """The same path for a field that returns combined probabilities.
+
+        Those that are negative, as guidance makes some, are taken to the closest that are not.
+        """
+        changed = copy.copy(self)
+        changed.prediction, changed._combined = "target", True
+        return changed
+
+    @property
+    def arithmetic(self) -> Canonical:
+        return Probabilities()
 
     def conversion_interval(self, to: str) -> Interval:
         return Interval(0.0, LAST if to == "velocity" else 1.0)
@@ -266,3 +288,12 @@ def _moved(x: Tensor, chosen: Tensor, start: Tensor, logit: Tensor) -> Tensor:
     """`x` with one coordinate moved from one logit to another, the others in proportion."""
     scale = torch.sigmoid(-logit) / torch.sigmoid(-start)
     return (x * scale).scatter(-1, chosen, torch.sigmoid(logit))
+
+
+def on_simplex(p: Tensor) -> Tensor:
+    """The closest probabilities to some numbers whose last axis adds up to one."""
+    ordered = p.sort(-1, descending=True).values
+    rank = torch.arange(1, p.shape[-1] + 1, dtype=p.dtype, device=p.device)
+    excess = (ordered.cumsum(-1) - 1) / rank
+    inside = (ordered > excess).sum(-1, keepdim=True)
+    return (p - excess.gather(-1, inside - 1)).clamp(min=0)

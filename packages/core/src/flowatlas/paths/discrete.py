@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from flowatlas._random import Generators, rand
-from flowatlas.errors import ShapeError
+from flowatlas.errors import CapabilityError, ShapeError
 from flowatlas.manifolds.product import ProductManifold
 from flowatlas.paths._checks import check_pair
 from flowatlas.paths.base import Noise, Path, PathSample, StatePath
+from flowatlas.paths.canonical import Canonical, LogRates
 from flowatlas.paths.interval import Interval
 
 __all__ = ["DiscretePath"]
@@ -94,6 +96,32 @@ class DiscretePath(Path, StatePath):
     ) -> Tensor:
         shape = like.shape if batch is None else (batch, *like.shape[1:])
         return self.source.sample(shape, generator=generator, dtype=like.dtype, device=like.device)
+
+    @property
+    def arithmetic(self) -> Canonical:
+        return LogRates()
+
+    def canonical(self, prediction: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """Log-rates of the jumps to every token, by the clock of the schedule.
+
+        Raises:
+            CapabilityError: a path that does not declare them.
+        """
+        raise CapabilityError(self._no_rates())
+
+    def as_canonical(self) -> Self:
+        """The same path for a field that returns log-rates.
+
+        Raises:
+            CapabilityError: a path that does not declare them.
+        """
+        raise CapabilityError(self._no_rates())
+
+    def _no_rates(self) -> str:
+        return (
+            f"path: {type(self).__name__} does not say what the log-rates of its tokens are, which "
+            "guidance combines. Use MixturePath, or define canonical and as_canonical."
+        )
 
     @property
     def local_interval(self) -> Interval:

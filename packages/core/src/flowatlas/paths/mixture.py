@@ -235,6 +235,14 @@ class MixturePath(DiscretePath):
             return prediction
         return torch.log_softmax(self.posterior(prediction, x, t), -1)
 
+    def as_canonical(self) -> Self:
+        """The same path for a field that returns log-rates.
+
+        Raises:
+            CapabilityError: a schedule by token, which has a clock for each.
+        """
+        return self.with_prediction("log_rates")
+
     def jump(
         self, x: Tensor, t: Tensor, s: Tensor, prediction: Tensor, *, generator: Generators = None
     ) -> Tensor:

@@ -155,6 +155,23 @@ class ProductPath(StatePath):
             for name, path in self.continuous.items()
         }
 
+    def canonical(
+        self, prediction: Mapping[str, Tensor], x: Mapping[str, Tensor], t: Tensor
+    ) -> dict[str, Tensor]:
+        """Velocities and log-rates, by component."""
+        self.check_names(prediction, "prediction")
+        return {
+            name: path.canonical(prediction[name], x[name], t) for name, path in self._each.items()
+        }
+
+    def as_canonical(self) -> Self:
+        """The same path for a field that returns velocities and log-rates."""
+        return self._with({name: path.as_canonical() for name, path in self._each.items()})
+
+    @property
+    def _each(self) -> dict[str, ContinuousPath | DiscretePath]:
+        return {**self.continuous, **self.discrete}
+
     def draw(
         self,
         like: Mapping[str, Tensor],

@@ -18,7 +18,15 @@ from flowatlas._points import (
 )
 from flowatlas._random import Generators
 from flowatlas.errors import CapabilityError
-from flowatlas.field import Condition, Field, Fixed, Mask, call_field, check_condition
+from flowatlas.field import (
+    CanonicalField,
+    Condition,
+    Field,
+    Fixed,
+    Mask,
+    call_field,
+    check_condition,
+)
 from flowatlas.paths._leap_length import leap_end
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.continuous import ContinuousPath
@@ -60,6 +68,8 @@ class PathDynamics(Dynamics):
         if condition is not None:
             check_condition(condition, batch_size(x))
         self._name = name
+        if isinstance(field, CanonicalField):
+            field, path = field.along(path), path.as_canonical()
         self.field, self.path = field, path
         self.manifold = path.manifold
         self.condition, self.mask, self.fixed = condition, mask, fixed

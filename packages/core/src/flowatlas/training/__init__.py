@@ -12,6 +12,7 @@ from flowatlas.training.log import DivergenceError as DivergenceError
 from flowatlas.training.log import read_log as read_log
 from flowatlas.training.module import FlowModule as FlowModule
 from flowatlas.training.optimizer import OptimizerSettings as OptimizerSettings
+from flowatlas.training.pools import PairedPools as PairedPools
 from flowatlas.training.sampler import KeyedBatchSampler as KeyedBatchSampler
 from flowatlas.training.train import FitResult as FitResult
 from flowatlas.training.train import fit as fit

@@ -1,0 +1,87 @@
+"""Guidance by the gradient of a classifier of noisy states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from flowatlas.field import Condition, Field
+from flowatlas.guidance._gradient import Pull, Strength, gradient, pulls
+from flowatlas.guidance.base import Guidance, Moment, Scale, Values
+from flowatlas.guidance.classifier_free import checked_interval, within
+from flowatlas.paths.base import StatePath
+
+__all__ = ["Classifier"]
+
+
+class Classifier(Guidance):
+    r"""Adds the gradient of a log likelihood to the score:
+
+    $$\nabla \log p_t(x \mid y) = \nabla \log p_t(x) + w \, \nabla_{x} \log p_t(y \mid x)$$
+
+    On an affine path with a Gaussian source a change of score is a change of velocity
+    (`AffinePath.tilt`): with the exact likelihood of noisy states and w = 1 the samples are those
+    of $p(x \mid y)$. The classifier has to know the noise: it is called at $x_t$ and t.
+
+    On other paths there is no such formula. `strength` then says what the gradient, a tangent
+    vector, is multiplied by: a pull towards y, whose law is not known.
+
+    Args:
+        field: a network, conditional or not.
+        path: what it was trained on.
+        log_likelihood: `(x, t, condition)` to $\log p_t(y \mid x)$, `(batch,)`; x is the whole
+            state, and the condition whatever the sampler was given.
+        scale: w, for all continuous components or, by name, for some (tokens have no gradient,
+            `TokenClassifier` is theirs).
+        strength: factor of the gradient, `(batch,)` to `(batch,)`, in place of the path's formula.
+        interval: times at which to guide.
+
+    Raises:
+        CapabilityError: a path without a formula and no `strength`, or a scale for tokens.
+        ConfigError: a scale for no component, an interval that is none.
+        ShapeError: when called, a likelihood of another shape.
+
+    Reference: Diffusion Models Beat GANs on Image Synthesis, Dhariwal and Nichol, 2021,
+    arXiv:2105.05233; Score-Based Generative Modeling through SDEs, Song et al., 2020,
+    arXiv:2011.13456, for the score.
+
+    Example:
+        ```python
+        log_likelihood = lambda x, t, condition: -(x - 1).square().sum(-1)
+        field = Classifier(model, path, log_likelihood, scale=2.0)
+        x = sample(field, path, shape=(8, 2), solver=Heun(steps=16))
+        ```
+    """
+
+    def __init__(
+        self,
+        field: Field,
+        path: StatePath,
+        log_likelihood: Callable[[Any, Tensor, Condition | None], Tensor],
+        scale: Scale = 1.0,
+        *,
+        strength: Strength | None = None,
+        interval: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        super().__init__(field, path)
+        self.log_likelihood = log_likelihood
+        self.scale = {name: self.scales(scale)[name] for name in pulls(self, scale)}
+        self.strength = strength
+        self.interval = checked_interval(interval)
+        Pull(path, self.scale, strength)
+
+    def guide(self, moment: Moment) -> Values:
+        (values,) = self.predict(self.field, moment, [moment.condition])
+        inside = within(moment.t, self.interval)
+        if not bool(inside.any()):
+            return values
+        pull = Pull(self.path, self.scale, self.strength)
+        t = moment.t.clamp(min=pull.earliest)
+
+        def likelihood(x: Any) -> tuple[Tensor, Values]:
+            return self.log_likelihood(x, t, moment.condition), {}
+
+        found, _ = gradient(likelihood, moment, pulls(self, self.scale), "log_likelihood")
+        return pull.added(self.path, values, found, t, inside)
