@@ -118,10 +118,10 @@ def test_metrics_of_methods() -> None:
 def test_settings_that_do_not_fit() -> None:
     for wrong in ({"path": "x"}, {"coupling": "x"}, {"scale": 0.0}, {"solver_steps": 0}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
-            BridgeMethod(name="x", summary="x", **wrong)  # type: ignore[arg-type]
+            BridgeMethod(name="x", summary="x", **wrong)
     for wrong in ({"bend_steps": 0}, {"frequency": 0.1}, {"bend_lr": 0.0}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
-            BridgePreset(batch=1, lr=1.0, steps=1, **wrong)  # type: ignore[arg-type]
+            BridgePreset(batch=1, lr=1.0, steps=1, **wrong)
 
 
 def test_a_height_penalty_is_a_factor() -> None:

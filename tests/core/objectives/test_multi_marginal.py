@@ -124,7 +124,7 @@ def test_it_trains_by_fit(tmp_path: object) -> None:
         (lambda: MultiMarginal([AffinePath()] * 2, (0, 1, 1)), "times: got"),
         (lambda: MultiMarginal([], (0,)), "times: got"),
         (lambda: MultiMarginal([AffinePath(prediction="target")], (0, 1)), "velocity"),
-        (lambda: MultiMarginal([object()], (0, 1)), "paths: got object"),
+        (lambda: MultiMarginal([object()], (0, 1)), "paths: got object"),  # type: ignore[list-item]
     ],
 )
 def test_settings_that_do_not_fit(make: Callable[[], object], message: str) -> None:

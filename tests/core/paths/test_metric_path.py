@@ -101,10 +101,10 @@ def test_the_curve_is_its_formula() -> None:
     x_0, x_1 = (x.double() for x in ends(4))
     t = torch.tensor([0.0, 0.25, 0.5, 1.0], dtype=torch.float64)
     found = MetricPath(Bend()).sample(x_0, x_1, t)
+    assert isinstance(found.x_t, Tensor)
     for b, s in enumerate(t.tolist()):
         phi = torch.sin(torch.tensor(3 * s)) * (x_0[b] + 2 * x_1[b])
         expected = (1 - s) * x_0[b] + s * x_1[b] + s * (1 - s) * phi
-        assert isinstance(found.x_t, Tensor)
         torch.testing.assert_close(found.x_t[b], expected, rtol=1e-6, atol=1e-6)
     # Both ends are where they should be whatever the interpolant says.
     torch.testing.assert_close(found.x_t[0], x_0[0])
@@ -283,7 +283,7 @@ def test_what_a_metric_path_cannot_do() -> None:
         PathEnergy(path, FlatMetric())(x[:0], x[:0])
     for wrong in ({"steps": 0}, {"batch": 0}, {"lr": 0.0}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
-            fit_interpolant(path, FlatMetric(), x, x, progress=False, **wrong)  # type: ignore[arg-type]
+            fit_interpolant(path, FlatMetric(), x, x, progress=False, **wrong)
     with pytest.raises(ShapeError, match="x_0, x_1"):
         fit_interpolant(path, FlatMetric(), x, torch.zeros(2, 3), progress=False)
     with pytest.raises(DivergenceError, match="energy"):

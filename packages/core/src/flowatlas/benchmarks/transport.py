@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +49,8 @@ def wasserstein(x: Cloud | Tensor, y: Cloud | Tensor, *, order: int = 1) -> floa
     x, y = _cloud(x), _cloud(y)
     cost = torch.cdist(x.points, y.points, compute_mode="donot_use_mm_for_euclid_dist") ** order
     plan = _plan(x, y, cost)
-    return float((torch.from_numpy(plan) * cost).sum()) ** (1 / order)
+    power = float((torch.from_numpy(plan) * cost).sum())
+    return math.pow(power, 1 / order)
 
 
 def displacement(x: Tensor, y: Tensor, part: float) -> Cloud:
@@ -84,7 +86,7 @@ def two_halves(x: Tensor, *, beside: int, repeats: int = 4, seed: int = 0) -> fl
     for _ in range(repeats):
         order = torch.randperm(n, generator=generator)
         found.append(wasserstein(x[order[: n // 2]], x[order[n // 2 :]]))
-    scale = ((1 / beside + 1 / n) / (4 / n)) ** (1 / max(dim, 2))
+    scale = math.pow((1 / beside + 1 / n) / (4 / n), 1 / max(dim, 2))
     return scale * sum(found) / repeats
 
 

@@ -62,7 +62,7 @@ def height_above(ground: Tensor, x: Tensor, *, neighbours: int = 8) -> Tensor:
     # A little ridge, for neighbours that lie on one line.
     gram = (root * design).mT @ (root * design) + 1e-9 * torch.eye(3, dtype=torch.float64)
     moment = (root * design).mT @ (root * near[..., 2:])
-    level = torch.linalg.solve(gram, moment)[:, 0, 0]
+    level: Tensor = torch.linalg.solve(gram, moment)[:, 0, 0]
     return (flat[:, 2] - level).reshape(x.shape[:-1])
 
 

@@ -68,7 +68,8 @@ class LandMetric(DiagonalMetric):
             .split([dim, dim, 1], -1)
         )
         # Rounding may leave a tiny negative number where all the mass is on one point.
-        return (second - 2 * centred * first + centred.square() * zeroth).clamp(min=0)
+        h: Tensor = second - 2 * centred * first + centred.square() * zeroth
+        return h.clamp(min=0)
 
     def diagonal(self, x: Tensor) -> Tensor:
         return 1 / (self.spread(x) + self.epsilon)

@@ -73,5 +73,5 @@ class Interpolant(Pretrained):
                     f"shape {self.event_shape}, so it must be (batch, *{self.event_shape})."
                 )
         seen = [x_0.flatten(1), x_1.flatten(1)]
-        out = self.trunk(seen, [self.time_embedding(t)])
+        out: Tensor = self.trunk(seen, [self.time_embedding(t)])
         return out.to(x_0.dtype).view(x_0.shape)

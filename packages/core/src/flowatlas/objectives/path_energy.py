@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from flowatlas._arguments import check_kind
@@ -81,11 +80,10 @@ class PathEnergy:
         if t is None:
             t = rand((len(x_1),), generator=generator, dtype=x_1.dtype, device=x_1.device)
         check_pair(x_0, x_1, t, self.path.point_ndim)
-        index = self.coupling.pair(x_0, x_1, generator=generator)
-        if index is not None:
-            x_0 = x_0[index]
+        x_0 = self.coupling.couple(x_0, x_1, generator=generator)
+        assert isinstance(x_0, Tensor)
         with full_precision(x_1):
             x_t, dx_t = self.path.curve(x_0, x_1, t)
             energy = self.metric.squared_norm(x_t.flatten(1), dx_t.flatten(1))
         loss = energy.mean()
-        return LossOutput(loss, {"energy": loss.detach()}, energy.detach(), torch.as_tensor(t))
+        return LossOutput(loss, {"energy": loss.detach()}, energy.detach(), t)

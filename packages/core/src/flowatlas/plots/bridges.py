@@ -136,7 +136,15 @@ def terrain(*, ground: Array, trajectories: Array, title: str = "") -> Figure:
         )
         above.plot(trajectories[..., 0], trajectories[..., 1], color="#e4572e", lw=0.6, alpha=0.7)
         for end, mark in ((0, "o"), (-1, "s")):
-            above.scatter(*trajectories[end, :, :2].T, s=6, color=INK, marker=mark, lw=0, zorder=3)
+            above.scatter(
+                trajectories[end, :, 0],
+                trajectories[end, :, 1],
+                s=6,
+                color=INK,
+                marker=mark,
+                lw=0,
+                zorder=3,
+            )
         above.set(aspect="equal", xlabel="east, km", ylabel="north, km")
         above.set_title("from above", fontweight="normal")
         bar = made.colorbar(dots, ax=above, shrink=0.8)
