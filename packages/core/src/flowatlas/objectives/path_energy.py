@@ -80,10 +80,10 @@ class PathEnergy:
         if t is None:
             t = rand((len(x_1),), generator=generator, dtype=x_1.dtype, device=x_1.device)
         check_pair(x_0, x_1, t, self.path.point_ndim)
-        x_0 = self.coupling.couple(x_0, x_1, generator=generator)
-        assert isinstance(x_0, Tensor)
+        partner = self.coupling.couple(x_0, x_1, generator=generator)
+        assert isinstance(partner, Tensor)
         with full_precision(x_1):
-            x_t, dx_t = self.path.curve(x_0, x_1, t)
+            x_t, dx_t = self.path.curve(partner, x_1, t)
             energy = self.metric.squared_norm(x_t.flatten(1), dx_t.flatten(1))
         loss = energy.mean()
         return LossOutput(loss, {"energy": loss.detach()}, energy.detach(), t)
