@@ -109,6 +109,16 @@ class CatFlowPath(ContinuousPath):
             return prediction
         return self.affine.convert(torch.softmax(prediction, -1), x, t, to)
 
+    def score(self, x: Tensor, t: Tensor, prediction: Tensor) -> Tensor:
+        return self.affine.score(x, t, torch.softmax(prediction.to(x.dtype), -1))
+
+    @property
+    def score_interval(self) -> Interval:
+        return self.affine.score_interval
+
+    def noise_level(self, t: Tensor) -> Tensor:
+        return self.affine.noise_level(t)
+
     def conversion_interval(self, to: str) -> Interval:
         return Interval(0.0, 1.0) if to == "logits" else self.affine.conversion_interval(to)
 

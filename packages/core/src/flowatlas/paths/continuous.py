@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowatlas._precision import full_precision
 from flowatlas._random import Generators
-from flowatlas.errors import ConfigError, ShapeError
+from flowatlas.errors import CapabilityError, ConfigError, ShapeError
 from flowatlas.paths._checks import check_pair, check_tensor
 from flowatlas.paths.base import Noise, Path, PathSample, StatePath
 from flowatlas.paths.interval import Interval
@@ -118,6 +118,51 @@ class ContinuousPath(Path, StatePath):
             prediction: of kind `self.prediction`.
             generator: for paths whose prediction is a law to draw x_1 from; one, or one per sample.
         """
+
+    def score(self, x: Tensor, t: Tensor, prediction: Tensor) -> Tensor:
+        """Gradient of log p_t at x, from the network's prediction there: for stochastic solvers.
+
+        Args:
+            x: `(batch, *event)`.
+            t: `(batch,)`, in `score_interval`.
+            prediction: of kind `self.prediction`.
+
+        Raises:
+            CapabilityError: if the prediction does not tell it.
+        """
+        raise self._no_score()
+
+    @property
+    def score_interval(self) -> Interval:
+        """Closed interval on which `score` is finite.
+
+        Raises:
+            CapabilityError: if there is no score.
+        """
+        raise self._no_score()
+
+    def noise_level(self, t: Tensor) -> Tensor:
+        """Standard deviation of the Gaussian part of x_t, `(batch,)`.
+
+        Raises:
+            CapabilityError: if there is no score.
+        """
+        raise self._no_score()
+
+    def _no_score(self) -> CapabilityError:
+        return CapabilityError(
+            f"diffusion: noise needs the score, which the velocity of {type(self).__name__} does "
+            "not tell. Use a solver without noise, or name the components that have one: "
+            "diffusion={'translation': 0.5}."
+        )
+
+    def prediction_shape(self, x: Tensor) -> tuple[int, ...]:
+        """What shape the network must return at states of the shape of `x`."""
+        shape = tuple(x.shape)
+        if self.prediction == "target":
+            return shape
+        point = self.manifold.point_shape_of(x)
+        return (*shape[: len(shape) - len(point)], *self.manifold.tangent_shape(point))
 
     def with_schedule(self, scheduler: Scheduler) -> Self:
         """A copy that samples by another schedule; training is not changed.

@@ -17,6 +17,7 @@ from flowatlas.errors import CapabilityError, ConfigError, IntervalError
 from flowatlas.field import Condition, Field, Fixed, Mask
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.discrete import DiscretePath
+from flowatlas.paths.interval import Interval
 from flowatlas.sampling._dynamics import PathDynamics
 from flowatlas.sampling._finite import check_finite
 from flowatlas.solvers.base import Solver
@@ -130,9 +131,10 @@ def follow(
 ) -> Solution:
     """`integrate` for a state that its user knows by `name`, or that was `drawn` from a source."""
     check_kind("solver", solver, Solver, "Midpoint(steps=50)")
-    _check_times(path, start, end, times)
+    interval = solver.interval(path)
+    _check_times(path, solver, interval, start, end, times)
     x = at_least_float32(x)
-    begin, stop = _within(path, start), _within(path, end)
+    begin, stop = (min(max(t, interval.start), interval.end) for t in (start, end))
     with torch.set_grad_enabled(enable_grad and torch.is_grad_enabled()):
         dynamics = PathDynamics(field, path, x, name=name, **parts)
         last = dynamics.continuous(dynamics.prepare(x, validate and not drawn))
@@ -154,11 +156,14 @@ def follow(
         return Solution(states[-1], ends, tuple(states), dynamics.nfe, accepted, rejected)
 
 
-def _within(path: StatePath, t: float) -> float:
-    return min(max(t, path.interval.start), path.interval.end)
-
-
-def _check_times(path: StatePath, start: float, end: float, times: Sequence[float]) -> None:
+def _check_times(
+    path: StatePath,
+    solver: Solver,
+    interval: Interval,
+    start: float,
+    end: float,
+    times: Sequence[float],
+) -> None:
     for name, t in (("start", start), ("end", end)):
         if not 0.0 <= t <= 1.0:
             raise IntervalError(f"{name}: got {t}; times run from 0 (source) to 1 (data).")
@@ -172,17 +177,17 @@ def _check_times(path: StatePath, start: float, end: float, times: Sequence[floa
             f"times: got {list(times)}; they must lie between start = {start} and end = {end}, "
             "strictly monotone in that direction."
         )
-    interval = path.interval
+    otherwise = ", or train with velocity prediction" if interval == path.interval else ""
     if not all(interval.start < t < interval.end for t in times):
         raise IntervalError(
-            f"times: got {list(times)}, but this path's velocity is finite only on "
-            f"[{interval.start:g}, {interval.end:g}]; between that and [0, 1] there is no state to "
-            "record. Ask for times inside, or train with velocity prediction."
+            f"times: got {list(times)}, but this path's {solver.evaluates} is finite "
+            f"only on [{interval.start:g}, {interval.end:g}]; between that and [0, 1] there is no "
+            f"state to record. Ask for times inside{otherwise}."
         )
     if start > interval.end and end < start:
         raise IntervalError(
-            f"start: got {start}, but this path's velocity is finite only up to "
-            f"t = {interval.end:g}. Pass start={interval.end:g}, or train with velocity prediction."
+            f"start: got {start}, but this path's {solver.evaluates} is finite only up to "
+            f"t = {interval.end:g}. Pass start={interval.end:g}{otherwise}."
         )
     if end < start and any(isinstance(p, DiscretePath) for p in path.components.values()):
         raise CapabilityError(
