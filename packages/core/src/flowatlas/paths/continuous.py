@@ -205,7 +205,7 @@ class ContinuousPath(Path, StatePath):
             own = noise.get("x")
         with full_precision(x_1):
             x_t, dx_t = self.interpolate(x_0, x_1, t, own)
-        return PathSample(x_0, x_1, t, x_t, dx_t)
+        return PathSample(x_0, x_1, t, x_t, dx_t, own)
 
     def losses(self, prediction: Tensor, sample: PathSample) -> dict[str, Tensor]:
         return {"x": self.point_loss(prediction, sample)}
@@ -217,13 +217,12 @@ class ContinuousPath(Path, StatePath):
         either is divided by the dimension, so that a weight means the same in every space.
         """
         x_t = sample.x_t
-        expected = sample.dx_t if self.prediction == "velocity" else sample.x_1
         assert isinstance(x_t, Tensor)
-        assert isinstance(expected, Tensor)
-        if prediction.shape != expected.shape:
+        expected = self.prediction_shape(x_t)
+        if prediction.shape != expected:
             raise ShapeError(
                 f"prediction: the model returned shape {tuple(prediction.shape)}; "
-                f"{self.prediction!r} prediction needs {tuple(expected.shape)}."
+                f"{self.prediction!r} prediction needs {expected}."
             )
         if prediction.dtype != x_t.dtype:
             prediction = prediction.to(x_t.dtype)
@@ -265,4 +264,4 @@ class ContinuousPath(Path, StatePath):
 
     @cached_property
     def _trained_on(self) -> Interval:
-        return Interval(0.0, self.local_t_max)
+        return Interval(self.local_t_min, self.local_t_max)

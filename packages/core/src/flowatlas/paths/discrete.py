@@ -80,7 +80,7 @@ class DiscretePath(Path, StatePath):
         if own is None:
             own = self.interpolation_noise(x_1, generator=generator)
         x_t, _ = self.interpolate(x_0, x_1, t, own)
-        return PathSample(x_0, x_1, t, x_t, None)
+        return PathSample(x_0, x_1, t, x_t, None, own)
 
     def losses(self, prediction: Tensor, sample: PathSample) -> dict[str, Tensor]:
         return {"x": self.point_loss(prediction, sample)}
