@@ -133,6 +133,17 @@ def test_diffusion_schedules_leave_the_marginals(diffusion: Diffusion) -> None:
     assert discrepancy(x, TARGET) < WITHIN
 
 
+def test_what_diffusions_are() -> None:
+    t, level = torch.tensor([0.0, 0.25, 0.5]), torch.tensor([2.0, 1.0, 0.5])
+    for diffusion, expected in (
+        (ConstantDiffusion(3.0), [3.0, 3.0, 3.0]),
+        (LevelDiffusion(2.0), [4.0, 2.0, 1.0]),
+        (LevelDiffusion(2.0, 2.0), [8.0, 2.0, 0.5]),
+        (BumpDiffusion(2.0), [0.0, 1.0, 2.0]),
+    ):
+        torch.testing.assert_close(diffusion(t, level), torch.tensor(expected))
+
+
 def test_without_the_score_the_marginals_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests above have power."""
     flow, path = ExactMixtureFlow(TARGET), AffinePath()
