@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -309,6 +309,21 @@ def test_per_sample_losses_do_not_depend_on_the_batch() -> None:
         return FlowMatching(path)(model, x_1[rows], generator=generators).per_sample
 
     assert torch.equal(run(slice(2, 4)), run(slice(0, 5))[2:4])
+
+
+def test_times_at_which_the_target_is_infinite_are_not_drawn() -> None:
+    x_1 = torch.randn(5, 3, generator=seeded())
+    for kind in ("velocity", "velocity_and_noise"):
+        objective = FlowMatching(BridgePath(1.0, prediction=kind))
+        draws = objective.draw(x_1, generator=seeded())
+        for end in (0.0, 1.0):
+            drawn = replace(draws, t=torch.full((5,), end))
+            shape = (5, 3) if kind == "velocity" else (5, 2, 3)
+            loss = objective(lambda x, t, s=shape: torch.zeros(s), x_1, draws=drawn).loss
+            assert torch.isfinite(loss)
+    objective = FlowMatching(BridgePath(1.0, prediction="velocity"))
+    with pytest.raises(IntervalError, match="the path is finite only on"):
+        objective(lambda x, t: x, x_1, t=torch.zeros(5), generator=seeded())
 
 
 def test_points_masks_and_products() -> None:

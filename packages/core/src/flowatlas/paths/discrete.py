@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowatlas._random import Generators, rand
-from flowatlas.errors import ShapeError
+from flowatlas.errors import CapabilityError, ShapeError
 from flowatlas.manifolds.product import ProductManifold
 from flowatlas.paths._checks import check_pair
 from flowatlas.paths.base import Noise, Path, PathSample, StatePath
@@ -50,6 +50,26 @@ class DiscretePath(Path, StatePath):
         self, x: Tensor, t: Tensor, s: Tensor, prediction: Tensor, *, generator: Generators = None
     ) -> Tensor:
         """Draw the state at time s > t given the state and the prediction at t."""
+
+    def jump_back(
+        self, x: Tensor, t: Tensor, s: Tensor, prediction: Tensor, *, generator: Generators = None
+    ) -> Tensor:
+        """Draw the state at time s < t given the state and the prediction at t.
+
+        Raises:
+            CapabilityError: if the process cannot be reversed.
+        """
+        raise self._irreversible()
+
+    def check_reversible(self) -> None:
+        """Raise `CapabilityError` unless there is `jump_back`."""
+        raise self._irreversible()
+
+    def _irreversible(self) -> CapabilityError:
+        return CapabilityError(
+            f"end: {type(self).__name__} cannot run backward: discrete components jump towards the "
+            "data only, unless their path tells how they jump back, as MixturePath does."
+        )
 
     @property
     def components(self) -> Mapping[str, Path]:

@@ -183,17 +183,18 @@ class PathDynamics(Dynamics):
 
     def _jump(self, t: Tensor, s: Tensor, prediction: Any) -> None:
         moved = t != s
-        all_moved = bool(moved.all())
+        all_moved, back = bool(moved.all()), bool((s < t).any())
         jumped: dict[str, Tensor] = {}
         for name, path in self._jumping.items():
             old, logits = self.tokens[name], prediction[name]
+            jump = path.jump_back if back else path.jump
             if all_moved:
-                new = path.jump(old, t, s, logits, generator=self.generator)
+                new = jump(old, t, s, logits, generator=self.generator)
             else:
                 # Samples whose adaptive step was refused have not moved, and draw nothing.
                 rows = moved.nonzero().squeeze(1)
                 new = old.clone()
-                new[rows] = path.jump(
+                new[rows] = jump(
                     old[rows], t[rows], s[rows], logits[rows], generator=self._generators(rows)
                 )
             keep = None if self.moving is None else self.moving.get(name)

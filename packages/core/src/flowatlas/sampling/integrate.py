@@ -13,7 +13,7 @@ from flowatlas._arguments import check_kind
 from flowatlas._points import check_state
 from flowatlas._precision import at_least_float32
 from flowatlas._random import Generators
-from flowatlas.errors import CapabilityError, ConfigError, IntervalError
+from flowatlas.errors import ConfigError, IntervalError
 from flowatlas.field import Condition, Field, Fixed, Mask
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.discrete import DiscretePath
@@ -82,7 +82,7 @@ def integrate(
         condition: mapping of tensors `(batch, ...)`.
         mask: True where a point exists. Padding comes back at arbitrary valid points.
         fixed: `(mask, value)` of points to hold, or a mapping of such.
-        generator: for discrete components; one, or one per sample.
+        generator: for tokens and for solvers that add noise; one, or one per sample.
         enable_grad: whether gradients flow through the integration.
         validate: whether to check that `x` is finite and on the manifold, and the end finite.
 
@@ -92,7 +92,8 @@ def integrate(
             that is none.
         IntervalError: times outside [0, 1], or where the velocity is infinite.
         GeometryError: a state that is not finite or off the manifold.
-        CapabilityError: going backward with discrete components.
+        CapabilityError: going backward with tokens whose source has no law that is known; noise
+            on a component without a score.
         SolverError: the end is not finite, or the solver could not go on.
     """
     check_state(path, x, "x")
@@ -189,7 +190,6 @@ def _check_times(
             f"start: got {start}, but this path's {solver.evaluates} is finite only up to "
             f"t = {interval.end:g}. Pass start={interval.end:g}{otherwise}."
         )
-    if end < start and any(isinstance(p, DiscretePath) for p in path.components.values()):
-        raise CapabilityError(
-            f"end: got {end} before start = {start}; discrete components cannot run backward."
-        )
+    for component in path.components.values() if end < start else ():
+        if isinstance(component, DiscretePath):
+            component.check_reversible()
