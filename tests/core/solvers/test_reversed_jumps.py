@@ -192,6 +192,8 @@ def test_encoding_ends_at_the_source() -> None:
     assert (encode(one_token, cold, x_1, solver=TauLeaping(3)) == 4).all()
     for path in (MixturePath(4, "uniform"), MixturePath(4, "uniform", prediction="denoiser")):
         x_0 = encode(one_token, path, 0 * x_1, solver=TauLeaping(1), generator=seeded())
+        again = encode(one_token, path, 0 * x_1, solver=TauLeaping(1), generator=seeded())
+        assert torch.equal(x_0, again)
         count = torch.bincount(x_0.flatten(), minlength=4)
         assert ((count - 250).abs() < 5 * math.sqrt(1000 * 3 / 16)).all()
 
