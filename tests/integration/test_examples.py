@@ -28,6 +28,10 @@ SCRIPTS: dict[str, tuple[str, list[str]]] = {
         r"independent: .*longer than straight(.|\n)*optimal: .*longer than straight",
         ["few_steps", "trajectories"],
     ),
+    "schroedinger_bridge": (
+        r"energy distance .* to others: 0\.0\d+\nwithout noise: .*\nwith the noise .*: \d",
+        ["bridge"],
+    ),
     "tokens": (
         r"free: \d+% of the words are Zen\ncompleted: \d+% .* are Zen\nlines: .*lines\.txt",
         [],

@@ -22,7 +22,7 @@ from flowatlas.paths import (
 )
 from flowatlas.sampling import log_prob, sample
 from flowatlas.schedulers import CondOT, Cosine, Polynomial, Scheduler
-from flowatlas.solvers import RK4, Euler, TauLeaping
+from flowatlas.solvers import RK4, Euler, LevelDiffusion, StochasticHeun, TauLeaping
 from flowatlas.sources import Gaussian
 from flowatlas.testing._fields import STD, Classes, Constant, affine, centred, labels
 
@@ -66,6 +66,24 @@ def test_its_density_is_that_of_the_tilted_law() -> None:
     )
     law = torch.distributions.Normal(2 * MEANS[0], STD)
     assert (found - law.log_prob(x).sum(-1)).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["velocity", "score"])
+def test_noise_leaves_the_tilted_law_as_it_is(kind: str) -> None:
+    """Mean and spread of N(w m, s^2 I) after an SDE: 5 standard errors of 4000 draws."""
+    field, path = Classes(MEANS, centred(2), kind), affine(kind)
+    count = 4000
+    x = sample(
+        ClassifierFree(field, path, scale=2.0),
+        path,
+        shape=(count, 2),
+        condition=labels(count, 0),
+        solver=StochasticHeun(steps=60, diffusion=LevelDiffusion(1.0)),
+        dtype=torch.float64,
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert (x.mean(0) - 2 * MEANS[0]).abs().max() < 5 * STD / count**0.5
+    assert (x.std(0) / STD - 1).abs().max() < 5 / (2 * count) ** 0.5
 
 
 def test_one_call_on_twice_the_batch_and_none_more_than_needed() -> None:

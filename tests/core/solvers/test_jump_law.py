@@ -12,7 +12,7 @@ from torch import Tensor
 from flowatlas.errors import CapabilityError, ConfigError, GeometryError, ShapeError
 from flowatlas.exact import ExactTokenChain
 from flowatlas.paths import AffinePath, Jumps, MixturePath, PerPosition, PerToken, ProductPath
-from flowatlas.sampling import encode, integrate, interpolate, log_prob, sample
+from flowatlas.sampling import integrate, interpolate, log_prob, sample
 from flowatlas.schedulers import ConvexCosine, Cubic, Polynomial
 from flowatlas.solvers import Euler, GivenGrid, TauLeaping
 from flowatlas.sources import Categorical
@@ -380,8 +380,6 @@ def test_errors() -> None:
     for bad in (torch.nan, torch.inf, -torch.inf):
         with pytest.raises(GeometryError, match="logits are NaN"):
             integrate(lambda x, t, bad=bad: torch.full((2, 3, 4), bad), path, x, solver=solver)
-    with pytest.raises(CapabilityError, match="backward"):
-        encode(one_token, path, x, solver=solver)
     with pytest.raises(CapabilityError, match="discrete"):
         log_prob(one_token, path, x, solver=solver)
     with pytest.raises(CapabilityError, match="TauLeaping moves tokens alone"):

@@ -21,6 +21,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "MinibatchOT",
         "Paired",
         "Pairing",
+        "Sinkhorn",
         "WithinCondition",
     ),
     "flowatlas.guidance": (
@@ -60,6 +61,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "flowatlas.paths": (
         "AffinePath",
+        "BridgePath",
         "CatFlowPath",
         "ContinuousPath",
         "DirichletPath",
@@ -100,12 +102,14 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "AdaptiveTauLeaping",
         "Dopri5",
         "Euler",
+        "EulerMaruyama",
         "GivenGrid",
         "Heun",
         "Midpoint",
         "PerSample",
         "Shared",
         "ShiftedGrid",
+        "StochasticHeun",
         "TauLeaping",
         "UniformGrid",
     ),
@@ -191,6 +195,7 @@ if TYPE_CHECKING:
     from flowatlas.couplings import MinibatchOT as MinibatchOT
     from flowatlas.couplings import Paired as Paired
     from flowatlas.couplings import Pairing as Pairing
+    from flowatlas.couplings import Sinkhorn as Sinkhorn
     from flowatlas.couplings import WithinCondition as WithinCondition
     from flowatlas.guidance import RAAG as RAAG
     from flowatlas.guidance import Autoguidance as Autoguidance
@@ -220,6 +225,7 @@ if TYPE_CHECKING:
     from flowatlas.objectives import MultiMarginal as MultiMarginal
     from flowatlas.objectives import PathEnergy as PathEnergy
     from flowatlas.paths import AffinePath as AffinePath
+    from flowatlas.paths import BridgePath as BridgePath
     from flowatlas.paths import CatFlowPath as CatFlowPath
     from flowatlas.paths import ContinuousPath as ContinuousPath
     from flowatlas.paths import DirichletPath as DirichletPath
@@ -254,12 +260,14 @@ if TYPE_CHECKING:
     from flowatlas.solvers import AdaptiveTauLeaping as AdaptiveTauLeaping
     from flowatlas.solvers import Dopri5 as Dopri5
     from flowatlas.solvers import Euler as Euler
+    from flowatlas.solvers import EulerMaruyama as EulerMaruyama
     from flowatlas.solvers import GivenGrid as GivenGrid
     from flowatlas.solvers import Heun as Heun
     from flowatlas.solvers import Midpoint as Midpoint
     from flowatlas.solvers import PerSample as PerSample
     from flowatlas.solvers import Shared as Shared
     from flowatlas.solvers import ShiftedGrid as ShiftedGrid
+    from flowatlas.solvers import StochasticHeun as StochasticHeun
     from flowatlas.solvers import TauLeaping as TauLeaping
     from flowatlas.solvers import UniformGrid as UniformGrid
     from flowatlas.sources import IGSO3 as IGSO3

@@ -19,6 +19,7 @@ __all__ = [
     "Field",
     "Fixed",
     "Mask",
+    "bound",
     "call_field",
     "check_condition",
     "null_condition",
@@ -67,6 +68,13 @@ class CanonicalField(ABC):
         fixed: Any = None,
     ) -> Any:
         """Canonical predictions at the state x, a tensor or a mapping, and times `(batch,)`."""
+
+
+def bound(field: Field, path: StatePath) -> tuple[Field, StatePath]:
+    """The field along a path, and that path as it reads what the field returns."""
+    if isinstance(field, CanonicalField):
+        return field.along(path), path.as_canonical()
+    return field, path
 
 
 def call_field(

@@ -12,20 +12,24 @@ from torch import Tensor
 from flowatlas.benchmarks.config import require
 from flowatlas.benchmarks.method import Method
 from flowatlas.benchmarks.preset import Preset
-from flowatlas.couplings import Coupling, Independent, MinibatchOT
+from flowatlas.couplings import Coupling, Independent, MinibatchOT, Sinkhorn
 from flowatlas.manifolds import Euclidean
 from flowatlas.metrics import LandMetric, RbfMetric, RiemannianMetric
 from flowatlas.networks import Interpolant
-from flowatlas.paths import AffinePath, ContinuousPath, MetricPath
+from flowatlas.paths import AffinePath, BridgePath, ContinuousPath, MetricPath
 from flowatlas.sources import Empirical
 from flowatlas.training import fit_interpolant
 
-__all__ = ["METHODS", "BridgeMethod", "BridgePreset"]
+__all__ = ["METHODS", "BridgeMethod", "BridgePreset", "spread_of"]
 
-_COUPLINGS: dict[str, Callable[[], Coupling]] = {
-    "independent": Independent,
-    "ot": lambda: MinibatchOT(Euclidean()),
+#: By name, for a standard deviation of the noise of the path.
+_COUPLINGS: dict[str, Callable[[float], Coupling]] = {
+    "independent": lambda noise: Independent(),
+    "ot": lambda noise: MinibatchOT(Euclidean()),
+    # What makes Brownian bridges with that noise the Schroedinger bridge.
+    "entropic": lambda noise: Sinkhorn(Euclidean(), epsilon=2 * noise**2),
 }
+_PATHS = ("straight", "brownian", "land", "rbf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +74,12 @@ class BridgeMethod(Method):
     """A path and a coupling between neighbouring clouds.
 
     Attributes:
-        path: `"straight"`, or `"land"` or `"rbf"` for learned interpolants in that metric.
-        coupling: `"independent"` or `"ot"`.
+        path: `"straight"`, `"brownian"` for bridges with noise of their own, or `"land"` or `"rbf"`
+            for learned interpolants in that metric.
+        coupling: `"independent"`, `"ot"`, or `"entropic"`, the one of the Schroedinger bridge of
+            the noise.
+        noise: standard deviation of a Brownian motion from one cloud to the next, in those of the
+            data; of Brownian paths and entropic couplings.
         scale: of the kernels: LAND's sigma in standard deviations of the data, or the width of the
             RBF kernels in those of their clusters.
         centres: of the RBF metric.
@@ -81,28 +89,33 @@ class BridgeMethod(Method):
 
     path: str = "straight"
     coupling: str = "ot"
+    noise: float = 0.2
     scale: float = 0.2
     centres: int = 60
     epsilon: float = 1e-2
     solver_steps: int = 40
 
     def __post_init__(self) -> None:
-        require(self.path in ("straight", *_METRICS), "path", self.path, "straight, land or rbf")
-        require(self.coupling in _COUPLINGS, "coupling", self.coupling, "independent or ot")
-        for name in ("scale", "epsilon"):
+        require(self.path in _PATHS, "path", self.path, ", ".join(_PATHS))
+        require(self.coupling in _COUPLINGS, "coupling", self.coupling, ", ".join(_COUPLINGS))
+        for name in ("noise", "scale", "epsilon"):
             require(getattr(self, name) > 0, name, getattr(self, name), "positive")
         for name in ("centres", "solver_steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
 
-    def build_coupling(self) -> Coupling:
-        """Which point meets which."""
-        return _COUPLINGS[self.coupling]()
+    def build_coupling(self, spread: float) -> Coupling:
+        """Which point meets which.
+
+        Args:
+            spread: standard deviation of the data.
+        """
+        return _COUPLINGS[self.coupling](self.noise * spread)
 
     def build_metric(
         self, points: Tensor, preset: BridgePreset, seed: int
     ) -> RiemannianMetric | None:
-        """The metric of data points `(n, dim)`; None for straight paths."""
-        if self.path == "straight":
+        """The metric of data points `(n, dim)`; None for paths that need none."""
+        if self.path not in _METRICS:
             return None
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.randperm(len(points), generator=generator)[: preset.bend_points]
@@ -116,6 +129,7 @@ class BridgeMethod(Method):
         metric: RiemannianMetric | None,
         preset: BridgePreset,
         *,
+        spread: float,
         seed: int,
         directory: Path,
         resume: bool,
@@ -128,12 +142,16 @@ class BridgeMethod(Method):
             x_1: `(m, dim)`.
             metric: of `build_metric`.
             preset: size and budget of the interpolant.
+            spread: standard deviation of the data.
             seed: of its weights and batches.
             directory: where the interpolant is saved.
             resume: take the one that is saved there.
             progress: whether to draw a progress bar.
         """
         source = Empirical(x_0)
+        if self.path == "brownian":
+            # The velocity alone, which goes on from one bridge to the next.
+            return BridgePath(self.noise * spread, source=source, prediction="velocity")
         if metric is None:
             return AffinePath(source=source)
         if resume and (directory / "model.safetensors").exists():
@@ -152,7 +170,7 @@ class BridgeMethod(Method):
             metric,
             x_0,
             x_1,
-            coupling=self.build_coupling(),
+            coupling=self.build_coupling(spread),
             steps=preset.bend_steps,
             batch=preset.batch,
             lr=preset.bend_lr,
@@ -163,8 +181,13 @@ class BridgeMethod(Method):
         return path
 
 
+def spread_of(points: Tensor) -> float:
+    """Standard deviation of points `(n, dim)`: root mean square over coordinates."""
+    return float(points.std(0).square().mean().sqrt())
+
+
 def _land(method: BridgeMethod, points: Tensor, generator: torch.Generator) -> RiemannianMetric:
-    sigma = method.scale * float(points.std(0).square().mean().sqrt())
+    sigma = method.scale * spread_of(points)
     # The sum over points grows with their number; epsilon is to mean the same for all.
     level = float(LandMetric(points, sigma=sigma).spread(points).median())
     return LandMetric(points, sigma=sigma, epsilon=method.epsilon * level)
@@ -202,6 +225,12 @@ METHODS = {
             epsilon=0.1,
         ),
         BridgeMethod(name="ot", summary="straight lines between optimal pairs"),
+        BridgeMethod(
+            name="schroedinger",
+            summary="Schroedinger bridges: Brownian ones between entropic pairs",
+            path="brownian",
+            coupling="entropic",
+        ),
         BridgeMethod(
             name="straight",
             summary="straight lines between independent pairs",

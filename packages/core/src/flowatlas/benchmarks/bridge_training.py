@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from flowatlas.benchmarks.bridge_method import BridgeMethod, BridgePreset
+from flowatlas.benchmarks.bridge_method import BridgeMethod, BridgePreset, spread_of
 from flowatlas.benchmarks.contract import Array, Task
 from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
 from flowatlas.metrics import RiemannianMetric
 from flowatlas.networks import MLP, FourierTimeEmbedding
 from flowatlas.objectives import MultiMarginal
-from flowatlas.paths import ContinuousPath
+from flowatlas.paths import AffinePath, ContinuousPath
 from flowatlas.sampling import integrate
 from flowatlas.solvers import RK4
 from flowatlas.training import TensorData
@@ -56,7 +56,8 @@ class Bridge:
         device = next(self.field.parameters()).device
         moved = integrate(
             self.field,
-            self.paths[0],
+            # The field is a velocity at all times, also where that of a bridge is infinite.
+            AffinePath(),
             x.float().to(device),
             start=start,
             end=end,
@@ -89,12 +90,14 @@ def train_bridge(
     device = preset.torch_device
     points = [cloud.float().to(device) for cloud in clouds]
     generator = torch.Generator().manual_seed(task.seed)
+    spread = spread_of(torch.cat(points))
     paths = [
         method.build_path(
             points[i],
             points[i + 1],
             metric,
             preset,
+            spread=spread,
             seed=task.seed,
             directory=directory / f"interpolant-{i}",
             resume=task.resume,
@@ -111,7 +114,7 @@ def train_bridge(
             time_embedding=FourierTimeEmbedding(32, preset.frequency),
         )
     rows = torch.stack([_rows(cloud, preset.rows, generator) for cloud in clouds], 1).float()
-    objective = MultiMarginal(paths, times, coupling=method.build_coupling())
+    objective = MultiMarginal(paths, times, coupling=method.build_coupling(spread))
     result = fit_network(
         network,
         objective,

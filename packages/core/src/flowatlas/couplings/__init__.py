@@ -7,4 +7,5 @@ from flowatlas.couplings.gibbs import GibbsWeighted as GibbsWeighted
 from flowatlas.couplings.independent import Independent as Independent
 from flowatlas.couplings.minibatch_ot import MinibatchOT as MinibatchOT
 from flowatlas.couplings.paired import Paired as Paired
+from flowatlas.couplings.sinkhorn import Sinkhorn as Sinkhorn
 from flowatlas.couplings.within_condition import WithinCondition as WithinCondition

@@ -15,7 +15,7 @@ from flowatlas.manifolds.base import Manifold
 
 __all__ = ["GeometricHead", "Head", "TokenHead", "check_time"]
 
-OUTPUTS = ("velocity", "target")
+OUTPUTS = ("velocity", "target", "velocity_and_noise")
 
 
 class Head(ABC):
@@ -88,10 +88,11 @@ class GeometricHead(Head):
         manifold: where its points live; flat space if None.
         output: `"velocity"`, a tangent at x; `"target"`, a point, reached from x by the exponential
             map. Without a manifold the numbers are returned as they are, whatever they mean.
+            `"velocity_and_noise"` is two of them, `(batch, 2, *event)`, in flat space.
         label: see `Head`.
 
     Raises:
-        ConfigError: unknown `output`.
+        ConfigError: unknown `output`; noise on a manifold.
         ShapeError: an event that the manifold's points do not fit.
     """
 
@@ -110,8 +111,13 @@ class GeometricHead(Head):
                 f"event_shape{label}: got {event}; it needs at least {point_ndim} positive "
                 "lengths, those of one point, and no batch axis."
             )
-        shape = event
+        shape = (2, *event) if output == "velocity_and_noise" else event
         if manifold is not None:
+            if output == "velocity_and_noise":
+                raise ConfigError(
+                    f"output{label}: got {output!r} on {manifold!r}; bridges are in flat space. "
+                    "Leave manifold=None."
+                )
             manifold.check_shape(torch.empty(1, *event), f"event_shape{label}")
             split = len(event) - point_ndim
             shape = (*event[:split], *manifold.tangent_shape(event[split:]))
@@ -123,6 +129,8 @@ class GeometricHead(Head):
         out = out.reshape(x.shape[0], *self.shape).to(x.dtype)
         # Before the geometry as well as after it: a point that does not exist may be NaN, and then
         # zero times NaN would reach the weights through the derivative.
+        if self.output == "velocity_and_noise":
+            return torch.stack([self.only(mask, half, 0.0) for half in out.unbind(1)], 1)
         out = self.only(mask, out, 0.0)
         if self.manifold is None:
             return out

@@ -36,8 +36,9 @@ class MLP(Pretrained):
             `MultiScale` for data in clusters.
         time_embedding: what it sees of t.
         condition: the named conditions, as `Classes(count)` or `Vector(dim)`.
-        output: `"velocity"` for a tangent at x, `"target"` for a point of the manifold; to be
-            chosen as the path's `prediction`. Noise and score are `"velocity"` in flat space.
+        output: `"velocity"` for a tangent at x, `"target"` for a point of the manifold, and for
+            a bridge `"velocity_and_noise"`; to be chosen as the path's `prediction`. Noise and
+            score are `"velocity"` in flat space.
         fixed: whether the network is told which points are given (see `fixed=` of objectives).
 
     Raises:

@@ -35,7 +35,8 @@ class ProductMLP(Pretrained):
         token_dim: length of the embedding of a token.
         time_embedding: what the network sees of t.
         condition: the named conditions, as `Classes(count)` or `Vector(dim)`.
-        outputs: `"velocity"` or `"target"` for each continuous component; velocity if not named.
+        outputs: `"velocity"`, `"target"` or, for bridges, `"velocity_and_noise"` of each continuous
+            component; velocity if not named.
         fixed: whether the network is told which points are given.
 
     Raises:

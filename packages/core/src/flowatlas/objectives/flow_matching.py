@@ -229,8 +229,8 @@ class FlowMatching:
             assert draws is not None
             t = draws.t
             # Times of our own making need no check, but a schedule may diverge at its very end.
-            if self.path.t_max < 1:
-                t = t.clamp(max=self.path.t_max)
+            if self.path.t_min > 0 or self.path.t_max < 1:
+                t = t.clamp(self.path.t_min, self.path.t_max)
         else:
             _check_tensor(t, "t", "one time per sample. Use torch.full((batch,), t)")
             validate = True

@@ -4,10 +4,16 @@ from flowatlas.paths.affine import AffinePath as AffinePath
 from flowatlas.paths.base import Path as Path
 from flowatlas.paths.base import PathSample as PathSample
 from flowatlas.paths.base import StatePath as StatePath
+from flowatlas.paths.bridge import BridgePath as BridgePath
 from flowatlas.paths.catflow import CatFlowPath as CatFlowPath
 from flowatlas.paths.continuous import ContinuousPath as ContinuousPath
 from flowatlas.paths.dirichlet import DirichletPath as DirichletPath
 from flowatlas.paths.discrete import DiscretePath as DiscretePath
+from flowatlas.paths.gamma import BrownianGamma as BrownianGamma
+from flowatlas.paths.gamma import Gamma as Gamma
+from flowatlas.paths.gamma import GammaCoefficients as GammaCoefficients
+from flowatlas.paths.gamma import ParabolicGamma as ParabolicGamma
+from flowatlas.paths.gamma import SineSquaredGamma as SineSquaredGamma
 from flowatlas.paths.geodesic import GeodesicPath as GeodesicPath
 from flowatlas.paths.interval import Interval as Interval
 from flowatlas.paths.jumps import Jumps as Jumps

@@ -41,7 +41,9 @@ class Octaves:
         """`(count,)`: where the cells begin, in float64."""
         cells = torch.arange(self.count)
         share = cells & ((1 << self.shares) - 1)
-        return torch.exp2((cells >> self.shares) - self.octaves) * (1 + share * self.length).double()
+        return (
+            torch.exp2((cells >> self.shares) - self.octaves) * (1 + share * self.length).double()
+        )
 
     def lengths(self) -> Tensor:
         """`(count,)`: their lengths, in float64."""

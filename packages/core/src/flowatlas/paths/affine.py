@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from flowatlas._precision import full_precision
 from flowatlas._random import Generators
 from flowatlas.errors import CapabilityError
 from flowatlas.manifolds.euclidean import Euclidean
@@ -177,6 +178,19 @@ class AffinePath(ContinuousPath):
             )
         mean = self.source.mean
         return (mean.to(like) if isinstance(mean, Tensor) else mean), self.source.std
+
+    def score(self, x: Tensor, t: Tensor, prediction: Tensor) -> Tensor:
+        with full_precision(x):
+            return self.convert(prediction.to(x.dtype), x, t, "score")
+
+    @property
+    def score_interval(self) -> Interval:
+        self._source_moments(torch.empty(0))
+        return self.conversion_interval("score") & self._within
+
+    def noise_level(self, t: Tensor) -> Tensor:
+        _, std = self._source_moments(t)
+        return (self.inference_scheduler or self.scheduler)(t).sigma * std
 
     @property
     def local_t_max(self) -> float:

@@ -35,7 +35,9 @@ class PathSample:
         x_1: data sample, same shape.
         t: `(batch,)`.
         x_t: the point at time t, same shape as `x_0`.
-        dx_t: conditional velocity d x_t / d t, a tangent at `x_t`; absent for discrete components.
+        dx_t: conditional velocity d x_t / d t, a tangent at `x_t`; absent for discrete components,
+            and where it is not what the path regresses on and may be infinite.
+        noise: what was drawn beside `x_0` and `x_1`; absent where these determine the path.
     """
 
     x_0: State
@@ -43,6 +45,7 @@ class PathSample:
     t: Tensor
     x_t: State
     dx_t: State | None
+    noise: State | None = None
 
 
 class StatePath(ABC):
@@ -137,6 +140,11 @@ class StatePath(ABC):
         return whole
 
     @property
+    def t_min(self) -> float:
+        """Smallest t at which every component can be trained."""
+        return max(path.local_t_min for path in self.components.values())
+
+    @property
     def t_max(self) -> float:
         """Largest t at which every component can be trained."""
         return min(path.local_t_max for path in self.components.values())
@@ -205,6 +213,11 @@ class Path(ABC):
     @abstractmethod
     def local_interval(self) -> Interval:
         """Closed interval on which the field can be evaluated by a sampler."""
+
+    @property
+    def local_t_min(self) -> float:
+        """Smallest t at which the training target is finite."""
+        return 0.0
 
     @property
     def local_t_max(self) -> float:

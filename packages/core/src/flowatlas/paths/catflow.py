@@ -112,6 +112,16 @@ class CatFlowPath(ContinuousPath):
     def as_canonical(self) -> ContinuousPath:
         return self.affine.as_canonical()
 
+    def score(self, x: Tensor, t: Tensor, prediction: Tensor) -> Tensor:
+        return self.affine.score(x, t, torch.softmax(prediction.to(x.dtype), -1))
+
+    @property
+    def score_interval(self) -> Interval:
+        return self.affine.score_interval
+
+    def noise_level(self, t: Tensor) -> Tensor:
+        return self.affine.noise_level(t)
+
     def conversion_interval(self, to: str) -> Interval:
         return Interval(0.0, 1.0) if to == "logits" else self.affine.conversion_interval(to)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowatlas._precision import full_precision
 from flowatlas._random import Generators
-from flowatlas.errors import ConfigError, ShapeError
+from flowatlas.errors import CapabilityError, ConfigError, ShapeError
 from flowatlas.paths._checks import check_pair, check_tensor
 from flowatlas.paths.base import Noise, Path, PathSample, StatePath
 from flowatlas.paths.canonical import Canonical, Velocities
@@ -121,6 +121,51 @@ class ContinuousPath(Path, StatePath):
             generator: for paths whose prediction is a law to draw x_1 from; one, or one per sample.
         """
 
+    def score(self, x: Tensor, t: Tensor, prediction: Tensor) -> Tensor:
+        """Gradient of log p_t at x, from the network's prediction there: for stochastic solvers.
+
+        Args:
+            x: `(batch, *event)`.
+            t: `(batch,)`, in `score_interval`.
+            prediction: of kind `self.prediction`.
+
+        Raises:
+            CapabilityError: if the prediction does not tell it.
+        """
+        raise self._no_score()
+
+    @property
+    def score_interval(self) -> Interval:
+        """Closed interval on which `score` is finite.
+
+        Raises:
+            CapabilityError: if there is no score.
+        """
+        raise self._no_score()
+
+    def noise_level(self, t: Tensor) -> Tensor:
+        """Standard deviation of the Gaussian part of x_t, `(batch,)`.
+
+        Raises:
+            CapabilityError: if there is no score.
+        """
+        raise self._no_score()
+
+    def _no_score(self) -> CapabilityError:
+        return CapabilityError(
+            f"diffusion: noise needs the score, which the velocity of {type(self).__name__} does "
+            "not tell. Use a solver without noise, or name the components that have one: "
+            "diffusion={'translation': 0.5}."
+        )
+
+    def prediction_shape(self, x: Tensor) -> tuple[int, ...]:
+        """What shape the network must return at states of the shape of `x`."""
+        shape = tuple(x.shape)
+        if self.prediction == "target":
+            return shape
+        point = self.manifold.point_shape_of(x)
+        return (*shape[: len(shape) - len(point)], *self.manifold.tangent_shape(point))
+
     def with_schedule(self, scheduler: Scheduler) -> Self:
         """A copy that samples by another schedule; training is not changed.
 
@@ -162,7 +207,7 @@ class ContinuousPath(Path, StatePath):
             own = noise.get("x")
         with full_precision(x_1):
             x_t, dx_t = self.interpolate(x_0, x_1, t, own)
-        return PathSample(x_0, x_1, t, x_t, dx_t)
+        return PathSample(x_0, x_1, t, x_t, dx_t, own)
 
     def losses(self, prediction: Tensor, sample: PathSample) -> dict[str, Tensor]:
         return {"x": self.point_loss(prediction, sample)}
@@ -174,13 +219,12 @@ class ContinuousPath(Path, StatePath):
         either is divided by the dimension, so that a weight means the same in every space.
         """
         x_t = sample.x_t
-        expected = sample.dx_t if self.prediction == "velocity" else sample.x_1
         assert isinstance(x_t, Tensor)
-        assert isinstance(expected, Tensor)
-        if prediction.shape != expected.shape:
+        expected = self.prediction_shape(x_t)
+        if prediction.shape != expected:
             raise ShapeError(
                 f"prediction: the model returned shape {tuple(prediction.shape)}; "
-                f"{self.prediction!r} prediction needs {tuple(expected.shape)}."
+                f"{self.prediction!r} prediction needs {expected}."
             )
         if prediction.dtype != x_t.dtype:
             prediction = prediction.to(x_t.dtype)
@@ -244,4 +288,4 @@ class ContinuousPath(Path, StatePath):
 
     @cached_property
     def _trained_on(self) -> Interval:
-        return Interval(0.0, self.local_t_max)
+        return Interval(self.local_t_min, self.local_t_max)

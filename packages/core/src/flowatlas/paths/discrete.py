@@ -53,6 +53,26 @@ class DiscretePath(Path, StatePath):
     ) -> Tensor:
         """Draw the state at time s > t given the state and the prediction at t."""
 
+    def jump_back(
+        self, x: Tensor, t: Tensor, s: Tensor, prediction: Tensor, *, generator: Generators = None
+    ) -> Tensor:
+        """Draw the state at time s < t given the state and the prediction at t.
+
+        Raises:
+            CapabilityError: if the process cannot be reversed.
+        """
+        raise self._irreversible()
+
+    def check_reversible(self) -> None:
+        """Raise `CapabilityError` unless there is `jump_back`."""
+        raise self._irreversible()
+
+    def _irreversible(self) -> CapabilityError:
+        return CapabilityError(
+            f"end: {type(self).__name__} cannot run backward: discrete components jump towards the "
+            "data only, unless their path tells how they jump back, as MixturePath does."
+        )
+
     @property
     def components(self) -> Mapping[str, Path]:
         return {"x": self}
@@ -82,7 +102,7 @@ class DiscretePath(Path, StatePath):
         if own is None:
             own = self.interpolation_noise(x_1, generator=generator)
         x_t, _ = self.interpolate(x_0, x_1, t, own)
-        return PathSample(x_0, x_1, t, x_t, None)
+        return PathSample(x_0, x_1, t, x_t, None, own)
 
     def losses(self, prediction: Tensor, sample: PathSample) -> dict[str, Tensor]:
         return {"x": self.point_loss(prediction, sample)}

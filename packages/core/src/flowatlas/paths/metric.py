@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from flowatlas.manifolds.euclidean import Euclidean
 from flowatlas.paths.base import PathSample
 from flowatlas.paths.continuous import ContinuousPath, TimeWeight
 from flowatlas.paths.interval import Interval
-from flowatlas.schedulers import CondOT
+from flowatlas.schedulers import CondOT, Scheduler
 from flowatlas.sources.base import Source
 from flowatlas.sources.gaussian import Gaussian
 from flowatlas.state import broadcast_time
@@ -126,11 +126,10 @@ class MetricPath(ContinuousPath):
         return error.mean(axes) if axes else error
 
     def convert(self, prediction: Tensor, x: Tensor, t: Tensor, to: str) -> Tensor:
-        if to != "velocity" or self.inference_scheduler is not None:
+        if to != "velocity":
             raise CapabilityError(
-                f"to: got {to!r} with schedule {self.inference_scheduler!r}; the curves of a "
-                "MetricPath depend on both ends, so a velocity tells neither the endpoint nor the "
-                "velocity of another schedule. Sample by the velocity, without with_schedule."
+                f"to: got {to!r}; the curves of a MetricPath depend on both ends, so that a "
+                "velocity does not tell the endpoint. Use 'velocity'."
             )
         return prediction
 
@@ -148,3 +147,15 @@ class MetricPath(ContinuousPath):
     ) -> Tensor:
         # No grid stops short of t = 1 here; a step along the velocity is what there is.
         return x + broadcast_time(s - t, x) * self.convert(prediction, x, t, "velocity")
+
+    def with_schedule(self, scheduler: Scheduler) -> NoReturn:
+        """Refused: the endpoint, which another schedule would approach, is not known.
+
+        Raises:
+            CapabilityError: always.
+        """
+        raise CapabilityError(
+            f"scheduler: a metric path cannot be sampled by {scheduler!r}, since its curves depend "
+            "on both ends and a velocity does not tell them. Use a grid of a solver, such as "
+            "ShiftedGrid."
+        )

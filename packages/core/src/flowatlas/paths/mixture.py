@@ -11,7 +11,7 @@ from torch import Tensor
 from flowatlas._precision import full_precision
 from flowatlas._random import Generators
 from flowatlas.errors import CapabilityError, ConfigError
-from flowatlas.paths._jumping import leap, taken_back
+from flowatlas.paths._jumping import leap, reversed_leap, taken_back
 from flowatlas.paths._rates import column, evidence, rate_divergence, with_evidence
 from flowatlas.paths.base import PathSample
 from flowatlas.paths.continuous import TimeWeight
@@ -54,6 +54,7 @@ class MixturePath(DiscretePath):
     A step from t to s draws who jumps, with probability $1 - (1 - \kappa_s) / (1 - \kappa_t)$, and
     then $x_1$ there, from the posterior at t: exact for steps of any length where the tokens are
     independent, and of first order otherwise: tokens that jump together do not see each other.
+    From t = 1 to 0 the same process is followed backward in time (`jump_back`).
 
     Args:
         vocab: number of tokens that data can have.
@@ -262,6 +263,48 @@ class MixturePath(DiscretePath):
         end = self.jumps.overshoot(t, s)
         x = leap(self, x, t, s if end is None else end, prediction, generator)
         return x if end is None else taken_back(self, x, end, s, generator)
+
+    def jump_back(
+        self, x: Tensor, t: Tensor, s: Tensor, prediction: Tensor, *, generator: Generators = None
+    ) -> Tensor:
+        r"""Draw the state at s < t: a step of the time-reversed process.
+
+        Its rates are those of the forward process turned round,
+
+        $$\tilde u_t^i(y, x) = \frac{p_t(y)}{p_t(x)} u_t^i(x, y)
+          = \frac{\dot\kappa_t}{\kappa_t} \, \rho_t^i(x) \, p_0(y^i), \qquad
+          \rho_t^i(x) = \frac{\kappa_t \, p(x_1^i = x^i \mid x_t = x)}
+          {(1 - \kappa_t) p_0(x^i) + \kappa_t},$$
+
+        for y that differs from x in one token: one that has jumped, which it has with probability
+        $\rho$, goes back to the source. With a mask $\rho$ is one where tokens show, and a step of
+        any length is exact; so it is for independent tokens, and otherwise of first order.
+        Temperature, nucleus and corrector have no part in it.
+
+        Args:
+            x: `(batch, *points)`, the state at t.
+            t: `(batch,)`.
+            s: `(batch,)`; at s = 0 every token that has jumped is the source's.
+            prediction: `(batch, *points, vocab)`, of kind `self.prediction`, at t.
+            generator: one, or one per sample.
+
+        Raises:
+            CapabilityError: a source whose law is not known token by token; log-rates.
+
+        Reference: A Continuous Time Framework for Discrete Denoising Models, Campbell et al., 2022,
+        arXiv:2205.14987, for the reversal of a jump process.
+        """
+        self.check_reversible()
+        self.check_logits(prediction, x)
+        return reversed_leap(self, x, t, s, prediction, generator)
+
+    def check_reversible(self) -> None:
+        self._law("end", "running backward")
+        if self.prediction == "log_rates":
+            raise CapabilityError(
+                "end: 'log_rates' cannot run backward: they need not be those of a posterior, "
+                "which tells whether a token has jumped. Use 'logits' or 'denoiser'."
+            )
 
     def moved(self, x: Tensor) -> Tensor | None:
         """Which tokens the source never has, so that they are the data's; None for no such."""

@@ -127,7 +127,7 @@ class ProductPath(StatePath):
         self.check_names(x_0, "x_0")
         self.check_names(x_1, "x_1")
         if validate:
-            Interval(0.0, self.t_max).check(t, "the path")
+            Interval(self.t_min, self.t_max).check(t, "the path")
         if noise is None:
             noise = self.draw_noise(x_1, generator=generator)
         x_t: dict[str, Tensor] = {}
@@ -138,7 +138,7 @@ class ProductPath(StatePath):
                 x_t[name], velocity = path.interpolate(x_0[name], x_1[name], t, noise.get(name))
             if velocity is not None:
                 dx_t[name] = velocity
-        return PathSample(x_0, x_1, t, x_t, dx_t)
+        return PathSample(x_0, x_1, t, x_t, dx_t, noise)
 
     def losses(self, prediction: Mapping[str, Tensor], sample: PathSample) -> dict[str, Tensor]:
         self.check_names(prediction, "prediction")
@@ -205,4 +205,5 @@ def _component(sample: PathSample, name: str) -> PathSample:
         assert isinstance(state, Mapping)
         return state.get(name)
 
-    return PathSample(of(sample.x_0), of(sample.x_1), sample.t, of(sample.x_t), of(sample.dx_t))
+    parts = (of(each) for each in (sample.x_t, sample.dx_t, sample.noise))
+    return PathSample(of(sample.x_0), of(sample.x_1), sample.t, *parts)

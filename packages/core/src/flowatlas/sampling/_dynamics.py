@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,14 +16,14 @@ from flowatlas._points import (
     impose,
     point_masks,
 )
-from flowatlas._random import Generators
+from flowatlas._random import Generators, randn
 from flowatlas.errors import CapabilityError
 from flowatlas.field import (
-    CanonicalField,
     Condition,
     Field,
     Fixed,
     Mask,
+    bound,
     call_field,
     check_condition,
 )
@@ -68,9 +68,7 @@ class PathDynamics(Dynamics):
         if condition is not None:
             check_condition(condition, batch_size(x))
         self._name = name
-        if isinstance(field, CanonicalField):
-            field, path = field.along(path), path.as_canonical()
-        self.field, self.path = field, path
+        self.field, self.path = field, path = bound(field, path)
         self.manifold = path.manifold
         self.condition, self.mask, self.fixed = condition, mask, fixed
         self.generator = generator
@@ -87,6 +85,7 @@ class PathDynamics(Dynamics):
         self.reusable = not self._jumping
         self._still = len(self._jumping) == len(components)
         self._first: Any = None
+        self._latest: Any = None
 
     def continuous(self, x: State) -> Any:
         """The part of the state that solvers see: an empty mapping for tokens alone."""
@@ -111,6 +110,7 @@ class PathDynamics(Dynamics):
         whole = self.record(x)
         prediction = call_field(self.field, whole, t, self.condition, self.mask, given)
         check_prediction(self.path, prediction, whole)
+        self._latest = prediction
         return prediction
 
     def begin(self, x: Any, t: Tensor) -> Any:
@@ -132,18 +132,45 @@ class PathDynamics(Dynamics):
         """`x` where points move, `otherwise` (a number or a state) elsewhere."""
 
         def one(name: str, value: Tensor) -> Tensor:
-            assert self.moving is not None
-            if name not in self.moving:
-                return value
-            keep = self.moving[name]
             other = otherwise if isinstance(otherwise, float) else by_name(otherwise)[name]
-            return torch.where(
-                keep.view(keep.shape + (1,) * (value.ndim - keep.ndim)), value, other
-            )
+            return self._at_rest(name, value, other)
 
         if isinstance(x, Tensor):
             return one("x", x)
         return {name: one(name, value) for name, value in x.items()}
+
+    def _at_rest(self, name: str, value: Tensor, other: float | Tensor) -> Tensor:
+        """`value` where points of a component move, `other` elsewhere."""
+        if self.moving is None or name not in self.moving:
+            return value
+        keep = self.moving[name]
+        return torch.where(keep.view(keep.shape + (1,) * (value.ndim - keep.ndim)), value, other)
+
+    def scores(self, x: Any, t: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        values = by_name(x)
+        latest = {"x": self._latest} if self._single else self._latest
+        return {
+            name: self._at_rest(
+                name, self._diffusing(name).score(values[name], t, latest[name]), 0.0
+            )
+            for name in names
+        }
+
+    def noise_levels(self, t: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        return {name: self._diffusing(name).noise_level(t) for name in names}
+
+    def noise(self, x: Any, names: Sequence[str]) -> dict[str, Tensor]:
+        drawn = {}
+        for name in names:
+            like = by_name(x)[name]
+            z = randn(like.shape, generator=self.generator, dtype=like.dtype, device=like.device)
+            drawn[name] = self._at_rest(name, z, 0.0)
+        return drawn
+
+    def _diffusing(self, name: str) -> ContinuousPath:
+        path = self.path.components[name]
+        assert isinstance(path, ContinuousPath)
+        return path
 
     def commit(self, x: Any, t: Tensor, s: Tensor) -> Any:
         if self._jumping:
@@ -164,17 +191,18 @@ class PathDynamics(Dynamics):
 
     def _jump(self, t: Tensor, s: Tensor, prediction: Any) -> None:
         moved = t != s
-        all_moved = bool(moved.all())
+        all_moved, back = bool(moved.all()), bool((s < t).any())
         jumped: dict[str, Tensor] = {}
         for name, path in self._jumping.items():
             old, logits = self.tokens[name], prediction[name]
+            jump = path.jump_back if back else path.jump
             if all_moved:
-                new = path.jump(old, t, s, logits, generator=self.generator)
+                new = jump(old, t, s, logits, generator=self.generator)
             else:
                 # Samples whose adaptive step was refused have not moved, and draw nothing.
                 rows = moved.nonzero().squeeze(1)
                 new = old.clone()
-                new[rows] = path.jump(
+                new[rows] = jump(
                     old[rows], t[rows], s[rows], logits[rows], generator=self._generators(rows)
                 )
             keep = None if self.moving is None else self.moving.get(name)

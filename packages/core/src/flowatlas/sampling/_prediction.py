@@ -39,11 +39,7 @@ def check_prediction(path: StatePath, prediction: Any, x: State) -> None:
             assert isinstance(component, DiscretePath)
             component.check_logits(output, value, label)
             continue
-        shape = tuple(value.shape)
-        if component.prediction != "target":
-            point = component.manifold.point_shape_of(value)
-            lead = shape[: len(shape) - len(point)]
-            shape = (*lead, *component.manifold.tangent_shape(point))
+        shape = component.prediction_shape(value)
         if tuple(output.shape) != shape:
             raise ShapeError(
                 f"{label}: the model returned shape {tuple(output.shape)}; "

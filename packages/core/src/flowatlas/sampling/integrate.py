@@ -13,10 +13,11 @@ from flowatlas._arguments import check_kind
 from flowatlas._points import check_state
 from flowatlas._precision import at_least_float32
 from flowatlas._random import Generators
-from flowatlas.errors import CapabilityError, ConfigError, IntervalError
-from flowatlas.field import Condition, Field, Fixed, Mask
+from flowatlas.errors import ConfigError, IntervalError
+from flowatlas.field import Condition, Field, Fixed, Mask, bound
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.discrete import DiscretePath
+from flowatlas.paths.interval import Interval
 from flowatlas.sampling._dynamics import PathDynamics
 from flowatlas.sampling._finite import check_finite
 from flowatlas.solvers.base import Solver
@@ -81,7 +82,7 @@ def integrate(
         condition: mapping of tensors `(batch, ...)`.
         mask: True where a point exists. Padding comes back at arbitrary valid points.
         fixed: `(mask, value)` of points to hold, or a mapping of such.
-        generator: for discrete components; one, or one per sample.
+        generator: for tokens and for solvers that add noise; one, or one per sample.
         enable_grad: whether gradients flow through the integration.
         validate: whether to check that `x` is finite and on the manifold, and the end finite.
 
@@ -91,7 +92,8 @@ def integrate(
             that is none.
         IntervalError: times outside [0, 1], or where the velocity is infinite.
         GeometryError: a state that is not finite or off the manifold.
-        CapabilityError: going backward with discrete components.
+        CapabilityError: going backward with tokens whose source has no law that is known; noise
+            on a component without a score.
         SolverError: the end is not finite, or the solver could not go on.
     """
     check_state(path, x, "x")
@@ -130,9 +132,11 @@ def follow(
 ) -> Solution:
     """`integrate` for a state that its user knows by `name`, or that was `drawn` from a source."""
     check_kind("solver", solver, Solver, "Midpoint(steps=50)")
-    _check_times(path, start, end, times)
+    # A guided field returns velocities, whatever the network predicts.
+    interval = solver.interval(bound(field, path)[1])
+    _check_times(path, solver, interval, start, end, times)
     x = at_least_float32(x)
-    begin, stop = _within(path, start), _within(path, end)
+    begin, stop = (min(max(t, interval.start), interval.end) for t in (start, end))
     with torch.set_grad_enabled(enable_grad and torch.is_grad_enabled()):
         dynamics = PathDynamics(field, path, x, name=name, **parts)
         last = dynamics.continuous(dynamics.prepare(x, validate and not drawn))
@@ -154,11 +158,14 @@ def follow(
         return Solution(states[-1], ends, tuple(states), dynamics.nfe, accepted, rejected)
 
 
-def _within(path: StatePath, t: float) -> float:
-    return min(max(t, path.interval.start), path.interval.end)
-
-
-def _check_times(path: StatePath, start: float, end: float, times: Sequence[float]) -> None:
+def _check_times(
+    path: StatePath,
+    solver: Solver,
+    interval: Interval,
+    start: float,
+    end: float,
+    times: Sequence[float],
+) -> None:
     for name, t in (("start", start), ("end", end)):
         if not 0.0 <= t <= 1.0:
             raise IntervalError(f"{name}: got {t}; times run from 0 (source) to 1 (data).")
@@ -172,19 +179,18 @@ def _check_times(path: StatePath, start: float, end: float, times: Sequence[floa
             f"times: got {list(times)}; they must lie between start = {start} and end = {end}, "
             "strictly monotone in that direction."
         )
-    interval = path.interval
+    otherwise = ", or train with velocity prediction" if interval == path.interval else ""
     if not all(interval.start < t < interval.end for t in times):
         raise IntervalError(
-            f"times: got {list(times)}, but this path's velocity is finite only on "
-            f"[{interval.start:g}, {interval.end:g}]; between that and [0, 1] there is no state to "
-            "record. Ask for times inside, or train with velocity prediction."
+            f"times: got {list(times)}, but this path's {solver.evaluates} is finite "
+            f"only on [{interval.start:g}, {interval.end:g}]; between that and [0, 1] there is no "
+            f"state to record. Ask for times inside{otherwise}."
         )
     if start > interval.end and end < start:
         raise IntervalError(
-            f"start: got {start}, but this path's velocity is finite only up to "
-            f"t = {interval.end:g}. Pass start={interval.end:g}, or train with velocity prediction."
+            f"start: got {start}, but this path's {solver.evaluates} is finite only up to "
+            f"t = {interval.end:g}. Pass start={interval.end:g}{otherwise}."
         )
-    if end < start and any(isinstance(p, DiscretePath) for p in path.components.values()):
-        raise CapabilityError(
-            f"end: got {end} before start = {start}; discrete components cannot run backward."
-        )
+    for component in path.components.values() if end < start else ():
+        if isinstance(component, DiscretePath):
+            component.check_reversible()

@@ -209,11 +209,15 @@ def encode(
     mask: Mask | None = None,
     fixed: Fixed | None = None,
     solver: Solver,
+    generator: Generators = None,
     chunk_size: int | None = None,
     enable_grad: bool = False,
     validate: bool = True,
 ) -> Any:
     """The x_0 that the flow takes to `x_1`: the inverse of `sample`.
+
+    Tokens, and the noise of stochastic solvers, are drawn backward in time: what comes back is one
+    of the x_0 that may have led to `x_1`.
 
     Args:
         x_1: `(batch, *event)`, or a mapping.
@@ -228,7 +232,7 @@ def encode(
         path,
         x_1,
         name="x_1",
-        generator=None,
+        generator=generator,
         chunk_size=chunk_size,
         parts={"condition": condition, "mask": mask, "fixed": fixed},
         start=start,

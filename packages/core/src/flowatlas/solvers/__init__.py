@@ -7,6 +7,10 @@ from flowatlas.solvers.base import Trajectory as Trajectory
 from flowatlas.solvers.control import Control as Control
 from flowatlas.solvers.control import PerSample as PerSample
 from flowatlas.solvers.control import Shared as Shared
+from flowatlas.solvers.diffusion import BumpDiffusion as BumpDiffusion
+from flowatlas.solvers.diffusion import ConstantDiffusion as ConstantDiffusion
+from flowatlas.solvers.diffusion import Diffusion as Diffusion
+from flowatlas.solvers.diffusion import LevelDiffusion as LevelDiffusion
 from flowatlas.solvers.dopri5 import DORMAND_PRINCE as DORMAND_PRINCE
 from flowatlas.solvers.dopri5 import Dopri5 as Dopri5
 from flowatlas.solvers.dopri5 import StepSizeError as StepSizeError
@@ -17,6 +21,9 @@ from flowatlas.solvers.runge_kutta import Heun as Heun
 from flowatlas.solvers.runge_kutta import Midpoint as Midpoint
 from flowatlas.solvers.runge_kutta import RungeKutta as RungeKutta
 from flowatlas.solvers.runge_kutta import Tableau as Tableau
+from flowatlas.solvers.stochastic import EulerMaruyama as EulerMaruyama
+from flowatlas.solvers.stochastic import StochasticHeun as StochasticHeun
+from flowatlas.solvers.stochastic import StochasticSolver as StochasticSolver
 from flowatlas.solvers.tau_leaping import TauLeaping as TauLeaping
 from flowatlas.solvers.time_grid import GivenGrid as GivenGrid
 from flowatlas.solvers.time_grid import ShiftedGrid as ShiftedGrid

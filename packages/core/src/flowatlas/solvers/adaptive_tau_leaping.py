@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from flowatlas.errors import ConfigError
+from flowatlas.errors import CapabilityError, ConfigError
 from flowatlas.solvers.base import Dynamics, Solver, Trajectory
 from flowatlas.solvers.tau_leaping import check_tokens_alone
 
@@ -39,7 +39,7 @@ class AdaptiveTauLeaping(Solver):
 
     Raises:
         ConfigError: a share or a length that is not in (0, 1].
-        CapabilityError: on `solve`, if a component is not a `MixturePath`.
+        CapabilityError: on `solve`, if a component is not a `MixturePath`, or time runs backward.
 
     Reference: to bound what a leap changes is the condition of Efficient step size selection for
     the tau-leaping simulation method, Cao, Gillespie and Petzold, 2006; here the bound is on the
@@ -61,6 +61,11 @@ class AdaptiveTauLeaping(Solver):
 
     def solve(self, dynamics: Dynamics, x: Any, times: Sequence[float]) -> Trajectory:
         check_tokens_alone(x, "AdaptiveTauLeaping")
+        if times[-1] < times[0]:
+            raise CapabilityError(
+                f"solver: {self!r} chooses its steps by what jumps ahead, and cannot go from "
+                f"{times[0]:g} back to {times[-1]:g}. Use TauLeaping(steps)."
+            )
         states, accepted = [dynamics.record(x)], 0
         t = dynamics.time(times[0])
         for _, end in pairwise(times):

@@ -5,11 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from flowatlas.errors import CapabilityError
+
+if TYPE_CHECKING:
+    from flowatlas.paths.base import StatePath
+    from flowatlas.paths.interval import Interval
 
 __all__ = ["Dynamics", "Solver", "Trajectory"]
 
@@ -56,6 +60,27 @@ class Dynamics(ABC):
             f"solver: {type(self).__name__} has no tokens to leap. Use a Runge-Kutta solver."
         )
 
+    def scores(self, x: Any, t: Tensor, names: Sequence[str]) -> Mapping[str, Tensor]:
+        """Gradient of log p_t for some components, without another evaluation.
+
+        Args:
+            x: where velocity was evaluated last.
+            t: `(batch,)`, the time of that.
+            names: of the components; a lone one is named "x".
+        """
+        raise CapabilityError(
+            "solver: there is no density along the noisy paths of a stochastic solver. The law of "
+            "its samples is that of the ODE: use Dopri5 or another Runge-Kutta solver."
+        )
+
+    def noise_levels(self, t: Tensor, names: Sequence[str]) -> Mapping[str, Tensor]:
+        """Standard deviation of the Gaussian part of x_t, `(batch,)`, for some components."""
+        return dict.fromkeys(names, t)
+
+    def noise(self, x: Any, names: Sequence[str]) -> Mapping[str, Tensor]:
+        """Standard normal tangents for some components, zero where points rest."""
+        return {}
+
     @abstractmethod
     def record(self, x: Any) -> Any:
         """The whole state, for the trajectory."""
@@ -75,7 +100,16 @@ class Solver(ABC):
     """Follows a field from one time to the next.
 
     A fixed-step method writes `step` in `FixedStepSolver`; see `Euler` for the smallest.
+
+    Attributes:
+        evaluates: what of the path must be finite where it steps, in words.
     """
+
+    evaluates: str = "velocity"
+
+    def interval(self, path: StatePath) -> Interval:
+        """Where this solver can step: where the velocity of the path is finite."""
+        return path.interval
 
     @abstractmethod
     def solve(self, dynamics: Dynamics, x: Any, times: Sequence[float]) -> Trajectory:
