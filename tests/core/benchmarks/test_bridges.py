@@ -13,6 +13,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
 
+from flowatlas import BridgePath, Sinkhorn
 from flowatlas.benchmarks import run
 from flowatlas.benchmarks.arch import ARCH, arch, at_time
 from flowatlas.benchmarks.bridge_method import METHODS, BridgeMethod, BridgePreset
@@ -115,8 +116,34 @@ def test_metrics_of_methods() -> None:
     assert METHODS["ot"].build_metric(x, preset, 0) is None
 
 
+def test_schroedinger_bridges_have_the_coupling_of_their_noise(tmp_path: Path) -> None:
+    method = METHODS["schroedinger"]
+    path = method.build_path(
+        cloud(5, 2, 0),
+        cloud(5, 2, 1),
+        None,
+        ARCH.presets["demo"],
+        spread=3.0,
+        seed=0,
+        directory=tmp_path,
+        resume=False,
+        progress=False,
+    )
+    coupling = method.build_coupling(3.0)
+    assert isinstance(path, BridgePath) and isinstance(coupling, Sinkhorn)
+    half = path.noise_level(torch.tensor(0.5))
+    # The variance of a bridge half way is a quarter of that of its Brownian motion.
+    assert coupling.epsilon == pytest.approx(2 * 4 * float(half) ** 2, rel=1e-6)
+
+
 def test_settings_that_do_not_fit() -> None:
-    for wrong in ({"path": "x"}, {"coupling": "x"}, {"scale": 0.0}, {"solver_steps": 0}):
+    for wrong in (
+        {"path": "x"},
+        {"coupling": "x"},
+        {"noise": 0.0},
+        {"scale": 0.0},
+        {"solver_steps": 0},
+    ):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             BridgeMethod(name="x", summary="x", **wrong)
     for wrong in ({"bend_steps": 0}, {"frequency": 0.1}, {"bend_lr": 0.0}):
@@ -135,13 +162,13 @@ def test_the_arch_from_end_to_end(tmp_path: Path) -> None:
     found = {}
     settings = SMALL | {"steps": 150, "samples": 200}
     settings |= {"bend_points": 600, "bend_steps": 150, "bend_width": 48, "centres": 20}
-    for name in ("metric-rbf", "ot"):
+    for name in ("metric-rbf", "ot", "schroedinger"):
         result = run(ARCH, method=name, preset="demo", seed=0, output=tmp_path, settings=settings)
         found[name] = {key: value or 0.0 for key, value in result.metrics.items()}
         assert 0 < found[name]["floor/emd_middle"] < 0.1
         assert found[name]["emd_end"] < 0.4
     assert found["ot"]["displacement/emd_middle"] > 0.9
-    assert found["ot"]["emd_middle"] > 0.8
+    assert found["ot"]["emd_middle"] > 0.8 and found["schroedinger"]["emd_middle"] > 0.8
     assert found["metric-rbf"]["emd_middle"] < 0.5
     assert found["metric-rbf"]["off"] < 0.5 * found["ot"]["off"]
     figures = ARCH.figures(stored(tmp_path), "arch")

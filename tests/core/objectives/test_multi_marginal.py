@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from flowatlas import AffinePath, FlowMatching, Midpoint, MinibatchOT, MultiMarginal, integrate
+from flowatlas import (
+    AffinePath,
+    BridgePath,
+    FlowMatching,
+    Midpoint,
+    MinibatchOT,
+    MultiMarginal,
+    integrate,
+)
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.training import FlowModule, TensorData, fit
 
@@ -137,3 +146,19 @@ def test_rows_of_another_number_of_marginals() -> None:
     for wrong in (shifted(4)[:, :2], shifted(4)[:, 0], [1]):
         with pytest.raises(ShapeError, match="one point of each of the 3"):
             objective(exact, wrong)  # type: ignore[arg-type]
+
+
+def test_bridges_with_noise_of_their_own() -> None:
+    """Each segment has its own noise, and one segment is flow matching on the bridge."""
+    path = BridgePath(0.5, prediction="velocity")
+    x = shifted(32)
+    draws = MultiMarginal([path] * 2, TIMES).draw(x, generator=torch.Generator().manual_seed(0))
+    assert draws.noise["0"].shape == draws.noise["1"].shape == (32, 2)
+    assert not torch.equal(draws.noise["0"], draws.noise["1"])
+    one = MultiMarginal([path], (0, 1))
+    drawn = one.draw(x[:, :2], generator=torch.Generator().manual_seed(0))
+    again = replace(drawn, noise={"x": drawn.noise["0"]}, x_0=x[:, 0])
+    known = FlowMatching(path)(exact, x[:, 1], x_0=x[:, 0], draws=again)
+    torch.testing.assert_close(one(exact, x[:, :2], draws=drawn).loss, known.loss)
+    rows = drawn.rows(slice(0, 32, 2))
+    assert torch.equal(rows.noise["0"], drawn.noise["0"][::2]) and len(rows.t) == 16
