@@ -18,7 +18,7 @@ from flowatlas.benchmarks import run
 from flowatlas.benchmarks.arch import ARCH, arch, at_time
 from flowatlas.benchmarks.bridge_method import METHODS, BridgeMethod, BridgePreset
 from flowatlas.benchmarks.cells import EMT, LINEAGE, CellBenchmark
-from flowatlas.benchmarks.lidar import HeightPenalty
+from flowatlas.benchmarks.lidar import LIDAR, HeightPenalty
 from flowatlas.benchmarks.transport import Cloud, displacement, two_halves, wasserstein
 from flowatlas.data import DataSet
 from flowatlas.data.single_cell import EMT as EMT_CELLS
@@ -102,6 +102,16 @@ def test_the_arch_moves_at_constant_speed() -> None:
         radius = torch.linalg.vector_norm(x, dim=1)
         assert float(radius.std()) == pytest.approx(0.04, rel=0.06)
     assert arch(torch.zeros(3)).shape == (3, 2)
+
+
+def test_what_bridges_declare() -> None:
+    for declared in (ARCH, EMT, LINEAGE, LIDAR):
+        assert declared.name.startswith("bridge/") and declared.default_method == "metric-rbf"
+        assert declared.summary and declared.data and declared.licence and declared.protocol
+        assert {"cpu", "gpu"} <= set(declared.presets)
+        # A demo preset downloads nothing.
+        assert ("demo" in declared.presets) == (declared is ARCH)
+        assert all(name == method.name for name, method in declared.methods.items())
 
 
 def test_metrics_of_methods() -> None:
