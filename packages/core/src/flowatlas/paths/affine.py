@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from flowatlas._random import Generators
+from flowatlas._random import Generators, randn
 from flowatlas.errors import CapabilityError
 from flowatlas.manifolds.euclidean import Euclidean
 from flowatlas.paths._edges import first_finite, last_finite
@@ -92,6 +92,26 @@ class AffinePath(ContinuousPath):
         self, x_0: Tensor, x_1: Tensor, t: Tensor, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         return self.scheduler.interpolate(x_0, x_1, broadcast_time(t, x_1))
+
+    def renoise(self, x: Tensor, t: Tensor, s: Tensor, *, generator: Generators = None) -> Tensor:
+        r"""Draw x_s for s <= t from $N(r x_t + (\sigma_s - r \sigma_t) m,\, (\sigma_s^2 - r^2
+        \sigma_t^2)\, s_0^2)$, with $r = \alpha_s / \alpha_t$.
+
+        m and $s_0$ are the source's; whatever x_1 is, this takes its x_t to its x_s in law.
+        """
+        if not self.gaussian:
+            raise CapabilityError(
+                f"renoise: going back in time needs a Gaussian source, got "
+                f"{type(self.source).__name__}. Sample without Resampling."
+            )
+        mean, std = self._source_moments(x)
+        schedule = self.inference_scheduler or self.scheduler
+        now, then = schedule(broadcast_time(t, x)), schedule(broadcast_time(s, x))
+        # At the source alpha is zero and nothing is left of x.
+        ratio = then.alpha / now.alpha.clamp(min=1e-30)
+        spread = (then.sigma**2 - (ratio * now.sigma) ** 2).clamp(min=0).sqrt() * std
+        noise = randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        return ratio * x + (then.sigma - ratio * now.sigma) * mean + spread * noise
 
     def squared_error(self, prediction: Tensor, sample: PathSample) -> Tensor:
         error = (prediction - self._regression_target(sample)).square()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from flowatlas._random import Generators
+from flowatlas.errors import CapabilityError
 from flowatlas.paths.interval import Interval
 from flowatlas.sources.base import Source
 from flowatlas.state import State
@@ -161,6 +162,27 @@ class Path(ABC):
         split among processes, exactly.
         """
         return None
+
+    def as_sampled(self) -> Path:
+        """This path by the schedule that it samples by, as if it had been trained with it."""
+        return self
+
+    def renoise(self, x: Tensor, t: Tensor, s: Tensor, *, generator: Generators = None) -> Tensor:
+        """Draw a state at s <= t given the one at t, so that the law of x_t becomes that of x_s.
+
+        Args:
+            x: `(batch, *event)`, the state at t.
+            t: `(batch,)`.
+            s: `(batch,)`.
+            generator: one, or one per sample.
+
+        Raises:
+            CapabilityError: a path without such a law that needs no x_1.
+        """
+        raise CapabilityError(
+            f"renoise: {type(self).__name__} cannot go back in time without knowing x_1; an "
+            "AffinePath with a Gaussian source and a MixturePath can. Sample without Resampling."
+        )
 
     @abstractmethod
     def point_loss(self, prediction: Tensor, sample: PathSample) -> Tensor:

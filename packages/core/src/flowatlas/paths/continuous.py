@@ -139,6 +139,18 @@ class ContinuousPath(Path, StatePath):
         changed.inference_scheduler = scheduler
         return changed
 
+    def as_sampled(self) -> Self:
+        if self.inference_scheduler is None:
+            return self
+        changed = copy.copy(self)
+        changed.scheduler, changed.inference_scheduler = self.inference_scheduler, None
+        # What was worked out for the other schedule is to be worked out anew.
+        for kind in type(self).__mro__:
+            for name, value in vars(kind).items():
+                if isinstance(value, cached_property):
+                    vars(changed).pop(name, None)
+        return changed
+
     def sample(
         self,
         x_0: Tensor,

@@ -255,6 +255,21 @@ class MixturePath(DiscretePath):
         x = leap(self, x, t, s if end is None else end, prediction, generator)
         return x if end is None else taken_back(self, x, end, s, generator)
 
+    def renoise(self, x: Tensor, t: Tensor, s: Tensor, *, generator: Generators = None) -> Tensor:
+        """Take tokens back to the source that had not jumped by s; exact, without a posterior."""
+        self._law("renoise", "taking tokens back to the source")
+        if self.sampling_schedule.by_token and not isinstance(self.source, Mask):
+            raise CapabilityError(
+                "renoise: with a schedule by token, how far to take a token back depends on what "
+                "it will become. Use source='mask', or a schedule common to all tokens."
+            )
+        return taken_back(self, x, t, s, generator)
+
+    def as_sampled(self) -> Self:
+        changed = copy.copy(self)
+        changed.scheduler, changed.inference_scheduler = self.sampling_schedule, None
+        return changed
+
     def moved(self, x: Tensor) -> Tensor | None:
         """Which tokens the source never has, so that they are the data's; None for no such."""
         return self.source.moved(x) if isinstance(self.source, TokenSource) else None

@@ -14,11 +14,12 @@ from flowatlas._points import check_state
 from flowatlas._precision import at_least_float32
 from flowatlas._random import Generators
 from flowatlas.errors import CapabilityError, ConfigError, IntervalError
-from flowatlas.field import Condition, Field, Fixed, Mask
+from flowatlas.field import Condition, Field, Mask
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.discrete import DiscretePath
 from flowatlas.sampling._dynamics import PathDynamics
 from flowatlas.sampling._finite import check_finite
+from flowatlas.sampling.replacement import Given
 from flowatlas.solvers.base import Solver
 from flowatlas.state import State
 
@@ -57,7 +58,7 @@ def integrate(
     times: Sequence[float] = (),
     condition: Condition | None = None,
     mask: Mask | None = None,
-    fixed: Fixed | None = None,
+    fixed: Given | None = None,
     generator: Generators = None,
     enable_grad: bool = False,
     validate: bool = True,
@@ -80,7 +81,8 @@ def integrate(
         times: further times, strictly between the two, at which to record the state.
         condition: mapping of tensors `(batch, ...)`.
         mask: True where a point exists. Padding comes back at arbitrary valid points.
-        fixed: `(mask, value)` of points to hold, or a mapping of such.
+        fixed: `(mask, value)` of points to hold, a `Replacement` of points to noise along, or a
+            mapping of such.
         generator: for discrete components; one, or one per sample.
         enable_grad: whether gradients flow through the integration.
         validate: whether to check that `x` is finite and on the manifold, and the end finite.
@@ -135,7 +137,7 @@ def follow(
     begin, stop = _within(path, start), _within(path, end)
     with torch.set_grad_enabled(enable_grad and torch.is_grad_enabled()):
         dynamics = PathDynamics(field, path, x, name=name, **parts)
-        last = dynamics.continuous(dynamics.prepare(x, validate and not drawn))
+        last = dynamics.continuous(dynamics.prepare(x, validate and not drawn, start))
         states, accepted, rejected = [dynamics.record(last)], 0, 0
         if begin != stop:
             found = solver.solve(dynamics, last, [begin, *times, stop])

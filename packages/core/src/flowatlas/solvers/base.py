@@ -56,6 +56,18 @@ class Dynamics(ABC):
             f"solver: {type(self).__name__} has no tokens to leap. Use a Runge-Kutta solver."
         )
 
+    def renoise(self, x: Any, t: Tensor, s: Tensor) -> Any:
+        """Back from t to s < t by adding noise; discrete components are taken back here.
+
+        Args:
+            x: the continuous state at t.
+            t: `(batch,)`.
+            s: `(batch,)`.
+        """
+        raise CapabilityError(
+            f"solver: {type(self).__name__} cannot go back in time. Use a solver without rounds."
+        )
+
     @abstractmethod
     def record(self, x: Any) -> Any:
         """The whole state, for the trajectory."""
