@@ -26,7 +26,7 @@ __all__ = ["MixedLaw", "mixed_toy"]
 
 @dataclass(frozen=True, eq=False)
 class MixedLaw:
-    r"""$\sum_k w_k\, N(\mu_k, s_k^2)\, \mathrm{vMF}(m_k, c_k) \prod_i q_k^i$: a mixture of products.
+    r"""$\sum_k w_k\, N(\mu_k, s_k^2)\, \mathrm{vMF}(m_k, c_k) \prod_i q_k^i$, a mixture.
 
     Given the class, a point of the plane ("place"), one of the sphere ("direction") and tokens
     ("token") are independent; that they share their class is all that binds them.

@@ -56,6 +56,7 @@ class AffinePath(ContinuousPath):
     """
 
     kinds = ("velocity", "target", "noise", "score")
+    pointwise_times = True
 
     def __init__(
         self,

@@ -63,7 +63,8 @@ class StatePath(ABC):
         Args:
             x_0: source samples, `(batch, *event)` or a mapping.
             x_1: data samples of the same shapes.
-            t: `(batch,)`, in [0, 1].
+            t: `(batch,)`, in [0, 1]; or `(batch, *points)` where every component declares
+                `pointwise_times`.
             noise: the result of `draw_noise`; drawn now if None.
             generator: for drawing it; one, or one per sample.
             validate: whether to look at the values of t (shapes are always checked).
@@ -134,11 +135,13 @@ class Path(ABC):
         source: the law of x_0.
         weight: factor of this component in the loss.
         point_ndim: number of trailing axes that make one point.
+        pointwise_times: whether t may be `(batch, *points)`, a time for each point, in training.
     """
 
     source: Source
     weight: float
     point_ndim: int
+    pointwise_times: bool = False
 
     @abstractmethod
     def interpolate(

@@ -163,7 +163,7 @@ class ContinuousPath(Path, StatePath):
     ) -> PathSample:
         check_tensor(x_0, "x_0")
         check_tensor(x_1, "x_1")
-        check_pair(x_0, x_1, t, self.point_ndim)
+        check_pair(x_0, x_1, t, self.point_ndim, pointwise=self.pointwise_times)
         if validate:
             self._trained_on.check(t, "the path")
         if noise is None:

@@ -109,6 +109,7 @@ class MixturePath(DiscretePath):
         self.vocab = vocab
         self.states = vocab + (isinstance(source, TokenSource) and source.masks)
         self.scheduler = self._checked(scheduler or CondOT())
+        self.pointwise_times = isinstance(self.scheduler, CommonSchedule)
         self.prediction, self.loss = prediction, loss
         self.weight, self.time_weight = weight, time_weight
         self.inference_scheduler: TokenSchedule | None = None
