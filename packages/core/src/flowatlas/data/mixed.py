@@ -108,12 +108,12 @@ class MixedLaw:
         """How many of the features are of one component; they come first."""
         return 2 + 3 + self.positions * self.vocab
 
-    def path(self, source: str = "mask") -> ProductPath:
+    def path(self, source: str = "mask", *, token_weight: float = 1.0) -> ProductPath:
         """Straight lines in the plane, geodesics from the uniform law, and tokens from a source."""
         return ProductPath(
             place=AffinePath(),
             direction=GeodesicPath(Sphere()),
-            token=MixturePath(self.vocab, source),
+            token=MixturePath(self.vocab, source, weight=token_weight),
         )
 
     def flow(self, path: ProductPath) -> ExactProductFlow:
