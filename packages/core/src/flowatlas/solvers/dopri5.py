@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flowatlas._arguments import check_kind, count
-from flowatlas.errors import ConfigError, SolverError
+from flowatlas.errors import CapabilityError, ConfigError, SolverError
 from flowatlas.solvers.base import Dynamics, Solver, Trajectory
 from flowatlas.solvers.control import Control, Shared
 from flowatlas.solvers.runge_kutta import Tableau, combined, run_stages
@@ -89,6 +89,7 @@ class Dopri5(Solver):
     Raises:
         ConfigError: a negative tolerance, or both zero; no control; `max_steps` below 1; a
             `max_step` that is not positive.
+        CapabilityError: on `solve`, if there is nothing but tokens.
         StepSizeError: on `solve`, if the field is not finite, or `max_steps` do not suffice.
 
     Reference: Solving Ordinary Differential Equations I, Hairer, Norsett and Wanner, 1993, table
@@ -117,6 +118,11 @@ class Dopri5(Solver):
         self.max_step = math.inf if max_step is None else max_step
 
     def solve(self, dynamics: Dynamics, x: Any, times: Sequence[float]) -> Trajectory:
+        if isinstance(x, Mapping) and not x:
+            raise CapabilityError(
+                "solver: Dopri5 controls the error of what moves, and tokens alone only jump. Use "
+                "AdaptiveTauLeaping() or TauLeaping(steps)."
+            )
         states = [dynamics.record(x)]
         t = dynamics.time(times[0])
         if not len(t):
