@@ -69,7 +69,7 @@ def test_points_are_as_samples_of_their_own(name: str) -> None:
     if isinstance(path, MixturePath):
         prediction = torch.randn(BATCH, POINTS, 5, generator=g).double()
     else:
-        prediction = sample.x_1 if path.prediction == "target" else sample.dx_t  # type: ignore
+        prediction = sample.x_1 if path.prediction == "target" else sample.dx_t  # type: ignore[assignment]
         prediction = prediction + 0.0 if path.prediction == "target" else 1.5 * prediction
     loss, other = (
         path.losses(prediction, sample)["x"],

@@ -85,7 +85,7 @@ def _refused(field: Any, positional: tuple[Any, ...], given: Mapping[str, Any]) 
         signature = inspect.signature(called)
     except (TypeError, ValueError):
         return None
-    tried = [("x, t", positional[:2], {})]
+    tried: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [("x, t", positional[:2], {})]
     tried += [("condition", positional, {})] if len(positional) > 2 else []
     tried += [(name, positional, {name: value}) for name, value in given.items()]
     for name, places, names in tried:
