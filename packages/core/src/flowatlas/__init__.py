@@ -69,6 +69,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "flowatlas.sampling": (
         "Exact",
         "Hutchinson",
+        "Replacement",
         "Solution",
         "encode",
         "integrate",
@@ -98,6 +99,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Heun",
         "Midpoint",
         "PerSample",
+        "Resampling",
         "Shared",
         "ShiftedGrid",
         "StochasticHeun",
@@ -222,6 +224,7 @@ if TYPE_CHECKING:
     from flowatlas.paths import ProductPath as ProductPath
     from flowatlas.sampling import Exact as Exact
     from flowatlas.sampling import Hutchinson as Hutchinson
+    from flowatlas.sampling import Replacement as Replacement
     from flowatlas.sampling import Solution as Solution
     from flowatlas.sampling import encode as encode
     from flowatlas.sampling import integrate as integrate
@@ -247,6 +250,7 @@ if TYPE_CHECKING:
     from flowatlas.solvers import Heun as Heun
     from flowatlas.solvers import Midpoint as Midpoint
     from flowatlas.solvers import PerSample as PerSample
+    from flowatlas.solvers import Resampling as Resampling
     from flowatlas.solvers import Shared as Shared
     from flowatlas.solvers import ShiftedGrid as ShiftedGrid
     from flowatlas.solvers import StochasticHeun as StochasticHeun
