@@ -40,7 +40,7 @@ from flowatlas.paths._octaves import Octaves
 __all__ = ["flow_table", "move", "rate", "rate_table"]
 
 #: Cells of x: all that float32 holds as normal numbers.
-ROWS = Octaves(126, 3)
+ROWS = Octaves(126, 4)
 #: Octaves in which G is integrated: before 2^-34 it is straight in log x, to 5e-8 for K = 512.
 MEASURED = 34
 #: Where G is integrated in each of them.

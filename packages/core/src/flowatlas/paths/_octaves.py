@@ -59,5 +59,5 @@ class Octaves:
         start = (cell << (digits - self.shares)).view(x.dtype)
         octave = (bits & -(1 << digits)).view(x.dtype)
         # NaN keeps its place, which is NaN, in some cell.
-        row = (cell - ((bias - self.octaves) << self.shares)).clamp_(0, self.count - 1)
-        return row.long(), (x - start) / octave
+        row = cell.sub_((bias - self.octaves) << self.shares).clamp_(0, self.count - 1)
+        return row.long(), (x - start).div_(octave)
