@@ -88,7 +88,8 @@ class Table:
         over_u = over_v / rows.length ** torch.arange(4, dtype=torch.float64).unsqueeze(1)
         cells = values.unfold(2, 4, 3)
         # By column, power of v, power of u, row.
-        self._lines = torch.einsum("ip,npmq,jq->mjin", over_u, cells, over_v).contiguous()
+        powers = torch.tensordot(over_u, cells @ over_v.mT, dims=([1], [1]))
+        self._lines = powers.permute(2, 3, 0, 1).contiguous()
         self._ready: dict[tuple[bool, torch.device, torch.dtype], Tensor] = {}
 
     def __call__(self, u: Tensor, v: Tensor) -> Tensor:

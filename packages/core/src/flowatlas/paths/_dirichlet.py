@@ -115,7 +115,7 @@ def rate_table(categories: int, alpha_max: float) -> Table:
     values = rate(torch.logit(x), few.exp(), categories)
     inside = (torch.arange(size).unsqueeze(1) + torch.tensor(NODES)).double() / size + 1
     over_x, over_alpha = lagrange(octave, inside.flatten()), lagrange(few, columns.nodes())
-    found = torch.einsum("xi,oij,aj->oxa", over_x, values, over_alpha).reshape(-1, 4, len(over_alpha))
+    found = (over_x @ values @ over_alpha.mT).reshape(-1, 4, len(over_alpha))
     # Straight in log x before, and at one as it ends.
     before = (ROWS.octaves - MEASURED) << ROWS.shares
     start, length = ROWS.starts()[:before, None], ROWS.lengths()[:before, None]
