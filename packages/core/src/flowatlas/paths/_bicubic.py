@@ -26,8 +26,8 @@ class Rows(Protocol):
     def length(self) -> float:
         """Of a cell, in the units of `locate`."""
 
-    def locate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Cell (from 0) and place in it (0 to `length`)."""
+    def locate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cell (from 0), place in it (0 to `length`), and how far below all cells (0 or less)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +52,26 @@ class Grid:
         inside = torch.tensor(NODES[:-1], dtype=torch.float64)
         return self.step * (cells.unsqueeze(1) + inside).flatten()[: 3 * self.count + 1]
 
-    def locate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Cell (from 0) and place in it (0 to 1); outside, the nearest cell's end."""
+    def locate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cell (from 0) and place in it (0 to 1); outside, the nearest cell's end. How far below."""
         # Counted from the origin: an offset would round x to the digits of the table's ends.
         end = self.start + self.count
         scaled = (x * (1 / self.step)).clamp(self.start, end)
         # The end of the last cell belongs to it.
         cell = scaled.floor().clamp(max=end - 1)
-        return (cell - self.start).long(), scaled - cell
+        below = (x - self.start * self.step).clamp(max=0.0)
+        return (cell - self.start).long(), scaled - cell, below
 
 
 class Table:
-    """A function of (u, v) by cubics in each cell; outside of them constant, or straight below.
+    """A function of (u, v) by cubics in each cell; straight below them, constant above.
 
     Args:
         rows: cells of u.
         columns: cells of v.
         values: `(rows.count, 4, 3 * columns.count + 1)`, float64, at the `NODES` of each cell of u
             and at the nodes of v.
-        below: a place, and the slope in u below it, as a function of v; constant there if None.
+        below: slope below the first cell, as a function of v.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Table:
         columns: Grid,
         values: Tensor,
         *,
-        below: tuple[float, Callable[[Tensor], Tensor]] | None = None,
+        below: Callable[[Tensor], Tensor],
     ) -> None:
         self.rows, self.columns = rows, columns
         self._below = below
@@ -94,8 +95,8 @@ class Table:
 
     def __call__(self, u: Tensor, v: Tensor) -> Tensor:
         """Values at `u`, `v` (broadcast), in the dtype and on the device of `u`."""
-        row, a = self.rows.locate(u)
-        column, b = self.columns.locate(v)
+        row, a, under = self.rows.locate(u)
+        column, b, _ = self.columns.locate(v)
         if v.numel() * self.rows.count <= max(u.numel(), self.rows.count):
             # Few v: the table along each of those lines first, then one cubic for each u.
             c = self._coefficients(u, by_cell=False)
@@ -115,10 +116,7 @@ class Table:
             found = c.index_select(0, cell.flatten()).view(*cell.shape, 4, 4)
             lines = _horner(found.unbind(-2), b.unsqueeze(-1))
             inside = _horner(lines.unbind(-1), a)
-        if self._below is None:
-            return inside
-        first, slope = self._below
-        return torch.addcmul(inside, (u - first).clamp(max=0.0), slope(v))
+        return torch.addcmul(inside, under, self._below(v))
 
     def _coefficients(self, like: Tensor, *, by_cell: bool) -> Tensor:
         """`(columns, 4, 4, rows)`; or `(columns * rows, 16)`, for which a cell is one read."""
