@@ -210,10 +210,11 @@ class DirichletPath(ContinuousPath):
         self._check(x, "x")
         self.conversion_interval(to).check(t, f"{to} from {self.prediction} prediction")
         alpha, speed = self._alpha(t, x)
-        pull = p * self._rate(x, alpha.log())
+        # In place where no gradient needs the value: most of the time goes to new memory.
+        pull = self._rate(x, alpha.log()).mul_(p)
         # sum_j p_j C_j, for C = x G.
         mean = (x * pull).sum(-1, keepdim=True)
-        return speed * root(x) * (pull - mean)
+        return (pull - mean).mul_(root(x)).mul_(speed)
 
     def _probabilities(self, prediction: Tensor) -> Tensor:
         if self._combined:
