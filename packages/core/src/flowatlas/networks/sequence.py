@@ -38,6 +38,8 @@ class SequenceTransformer(Pretrained):
         width: of the vectors between layers; a multiple of `2 * heads`.
         depth: layers, each of attention and a perceptron of four times the width.
         heads: of the attention.
+        window: how many tokens a convolution at the bottom sees, an odd number, 1 for none: what
+            stands next to a token need not be found by attention, which takes long to learn it.
         time_embedding: what the network sees of t.
         condition: the named conditions, as `Classes(count)` or `Vector(dim)`.
         fixed: whether the network is told which tokens are given (see `fixed=` of objectives).
@@ -65,6 +67,7 @@ class SequenceTransformer(Pretrained):
         width: int = 256,
         depth: int = 6,
         heads: int = 4,
+        window: int = 7,
         time_embedding: TimeEmbedding | None = None,
         condition: Mapping[str, ConditionKind] | None = None,
         fixed: bool = False,
@@ -73,6 +76,10 @@ class SequenceTransformer(Pretrained):
         if min(vocab, depth, heads) < 1:
             raise ConfigError(
                 f"vocab, depth, heads: got {vocab}, {depth}, {heads}; each must be at least 1."
+            )
+        if window < 1 or window % 2 == 0:
+            raise ConfigError(
+                f"window: got {window}; it must be odd, a token in the middle, and at least 1."
             )
         if width < 1 or width % (2 * heads):
             raise ConfigError(
@@ -83,6 +90,9 @@ class SequenceTransformer(Pretrained):
         self.time_embedding = FourierTimeEmbedding() if time_embedding is None else time_embedding
         self.condition = ConditionEmbedding({} if condition is None else condition, CONTEXT)
         self.tokens = nn.Embedding(vocab + 1, width)
+        self.neighbours = (
+            nn.Conv1d(width, width, window, padding=window // 2) if window > 1 else None
+        )
         self.given = nn.Parameter(torch.zeros(width)) if fixed else None
         self.context = nn.Linear(self.time_embedding.dim + self.condition.dim, 2 * CONTEXT)
         self.layers = nn.ModuleList(_Layer(width, heads) for _ in range(depth))
@@ -121,6 +131,10 @@ class SequenceTransformer(Pretrained):
             # A sequence of none at all sees itself: attention to nothing is not a number.
             seen = (mask | ~mask.any(1, keepdim=True))[:, None, None, :]
         h = self.tokens(x)
+        if mask is not None:
+            h = torch.where(mask.unsqueeze(-1), h, 0.0)
+        if self.neighbours is not None:
+            h = h + self.neighbours(h.mT).mT
         if fixed is not None:
             h = torch.where(fixed.unsqueeze(-1), h + self.given, h)
         turn = _turns(x.shape[1], self.layers[0].head_width, h)
