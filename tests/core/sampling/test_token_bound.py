@@ -191,6 +191,7 @@ def test_padding_has_no_part() -> None:
     x_1 = torch.randint(3, (6, 4), generator=torch.Generator().manual_seed(0))
     mask = torch.ones(6, 4, dtype=torch.bool)
     mask[:, 2:] = False
+    mask[0] = False
 
     def field(x: Tensor, t: Tensor, condition: Any = None, mask: Any = None) -> Tensor:
         return torch.nn.functional.one_hot(x, 3).float()
@@ -200,7 +201,8 @@ def test_padding_has_no_part() -> None:
     generators = [torch.Generator().manual_seed(i) for i in range(6)]
     padded = token_bound(field, path, other, mask=mask, generator=generators, times=4)
     assert torch.equal(plain.nats, padded.nats)
-    assert plain.tokens.tolist() == [2] * 6
+    assert plain.tokens.tolist() == [0, *[2] * 5]
+    assert plain.nats[0] == 0 and (plain.nats[1:] > 0).all()
 
 
 def test_samples_do_not_depend_on_their_batch() -> None:

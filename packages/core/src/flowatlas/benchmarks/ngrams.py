@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -28,7 +29,7 @@ class KneserNey:
 
     Args:
         text: to count, normalised.
-        order: n; tables have $27^n$ entries.
+        order: n, from 1 to 5; the table of counts has $27^n$ entries.
         discount: d, above 0 and at most 1.
 
     Reference: An Empirical Study of Smoothing Techniques for Language Modeling, Chen and Goodman,
@@ -37,23 +38,46 @@ class KneserNey:
 
     def __init__(self, text: str, order: int, discount: float = 0.75) -> None:
         require(1 <= order <= 5, "order", order, "from 1 to 5")
-        require(0 < discount <= 1, "discount", discount, "above 0 and at most 1")
         self.order = order
         tokens = encode_text(text)
-        lower = torch.full((1, VOCAB), 1 / VOCAB)
-        self.tables: list[Tensor] = []
-        for n in range(1, order + 1):
-            self.tables.append(_discounted(_counts(tokens, n), lower, discount))
-            if n < order:
-                different = (_counts(tokens, n + 1).view(VOCAB, -1, VOCAB) > 0).sum(0)
-                lower = _discounted(different, lower, discount)
+        self._occurrences = [
+            ngram_counts(tokens.unsqueeze(0), n).view(-1, VOCAB) for n in range(1, order + 1)
+        ]
+        self._different = [
+            (above.view(VOCAB, -1, VOCAB) > 0).sum(0) for above in self._occurrences[1:]
+        ]
+        self._set(discount)
+
+    def with_discount(self, discount: float) -> KneserNey:
+        """The same counts, otherwise discounted."""
+        changed = copy.copy(self)
+        changed._set(discount)
+        return changed
+
+    def law(self, context: Tensor) -> Tensor:
+        """Probabilities of the next character, `(count, 27)`.
+
+        Args:
+            context: `(count, length)`, what stands before; the last n - 1 characters count.
+        """
+        used = context[:, max(0, context.shape[1] - self.order + 1) :]
+        orders = [*self._different[: used.shape[1]], self._occurrences[used.shape[1]]]
+        p = torch.full((len(context), VOCAB), 1 / VOCAB)
+        for n, counts in enumerate(orders):
+            code = torch.zeros(len(context), dtype=torch.int64)
+            for j in range(used.shape[1] - n, used.shape[1]):
+                code = code * VOCAB + used[:, j]
+            found = counts[code].float()
+            total, kinds = found.sum(1, keepdim=True), (found > 0).sum(1, keepdim=True)
+            kept = (found - self.discount).clamp(min=0) + self.discount * kinds * p
+            p = torch.where(total > 0, kept / total.clamp(min=1), p)
+        return p
 
     def bits(self, rows: Tensor) -> float:
         """Mean bits for a character of rows `(count, length)`, each by itself."""
         total = 0.0
         for i in range(rows.shape[1]):
-            table = self.tables[min(i, self.order - 1)]
-            p = table[self._context(rows, i), rows[:, i]]
+            p = self.law(rows[:, :i]).gather(1, rows[:, i : i + 1])
             total -= p.double().log2().sum().item()
         return total / rows.numel()
 
@@ -61,28 +85,13 @@ class KneserNey:
         """Rows of text, `(count, length)`."""
         rows = torch.zeros(count, length, dtype=torch.int64)
         for i in range(length):
-            p = self.tables[min(i, self.order - 1)][self._context(rows, i)]
+            p = self.law(rows[:, :i])
             rows[:, i] = torch.multinomial(p, 1, generator=generator).squeeze(1)
         return rows
 
-    def _context(self, rows: Tensor, i: int) -> Tensor:
-        code = torch.zeros(len(rows), dtype=torch.int64)
-        for j in range(max(0, i - self.order + 1), i):
-            code = code * VOCAB + rows[:, j]
-        return code
-
-
-def _counts(tokens: Tensor, n: int) -> Tensor:
-    """How often each n-gram occurs, `(27^(n - 1), 27)`."""
-    return ngram_counts(tokens.unsqueeze(0), n).view(-1, VOCAB)
-
-
-def _discounted(counts: Tensor, lower: Tensor, discount: float) -> Tensor:
-    counts = counts.float()
-    total, kinds = counts.sum(1, keepdim=True), (counts > 0).sum(1, keepdim=True)
-    below = lower.repeat(len(counts) // len(lower), 1)
-    p = ((counts - discount).clamp(min=0) + discount * kinds * below) / total.clamp(min=1)
-    return torch.where(total > 0, p, below)
+    def _set(self, discount: float) -> None:
+        require(0 < discount <= 1, "discount", discount, "above 0 and at most 1")
+        self.discount = discount
 
 
 def ngram_counts(rows: Tensor, n: int) -> Tensor:

@@ -227,7 +227,8 @@ def _baselines(
     metrics: dict[str, float] = {}
     notes = {}
     for name, order in _ORDERS.items():
-        models = [KneserNey(text, order, discount) for discount in _DISCOUNTS]
+        counted = KneserNey(text, order)
+        models = [counted.with_discount(discount) for discount in _DISCOUNTS]
         bits = [model.bits(validation) for model in models]
         best = bits.index(min(bits))
         generator = torch.Generator().manual_seed(task.seed)
