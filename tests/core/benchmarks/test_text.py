@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,15 +48,15 @@ def test_counting_models_are_laws_and_their_samples_follow_them(order: int) -> N
 
 
 def test_kneser_ney_by_hand() -> None:
-    """`aab`: after a there is one a and one b; continuation counts are 1 for each of the two."""
-    model = KneserNey("aab", 2, 0.5)
-    lower = (1 - 0.5) / 2 + 0.5 * 2 / 2 / 27  # a follows a, b follows a: one each of two
-    exact = (1 - 0.5) / 2 + 0.5 * 2 / 2 * lower
-    assert model.law(encode_text("a").unsqueeze(0))[0, 2].item() == pytest.approx(exact, rel=1e-6)
-    unseen = (1 - 0.5) * 0 + 0.5 * 2 / 2 * (0.5 / 27)
-    assert model.law(encode_text("a").unsqueeze(0))[0, 26].item() == pytest.approx(unseen, rel=1e-6)
-    # The first character by the unigram of occurrences: two thirds are a.
-    once = (2 - 0.5) / 3 + 0.5 * 2 / 3 / 27
+    """`aaab`: after a there are two a and one b; both come after one character alone, an a."""
+    model = KneserNey("aaab", 2, 0.5)
+    after_a = model.law(encode_text("a").unsqueeze(0))[0]
+    lower = (1 - 0.5) / 2 + 0.5 * 2 / 2 / 27
+    exact = (1 - 0.5) / 3 + 0.5 * 2 / 3 * lower
+    assert after_a[2].item() == pytest.approx(exact, rel=1e-6)
+    assert after_a[26].item() == pytest.approx(0.5 * 2 / 3 * (0.5 * 2 / 2 / 27), rel=1e-6)
+    # The first character by the unigram of occurrences: three of four are a.
+    once = (3 - 0.5) / 4 + 0.5 * 2 / 4 / 27
     rows = encode_text("ab").unsqueeze(0)
     assert model.bits(rows) == pytest.approx(-(math.log2(once) + math.log2(exact)) / 2, rel=1e-6)
 
@@ -92,13 +93,13 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
         "depth": 1,
         "length": 32,
         "steps": 40,
-        "bound_times": 1,
+        "bound_times": 2,
         "samples": 16,
         "curve_steps": "4",
         "corrected_steps": "4",
         "solver_steps": 16,
     }
-    options = {"preset": "demo", "output": tmp_path, "settings": settings}
+    options: dict[str, Any] = {"preset": "demo", "output": tmp_path, "settings": settings}
     found = run(TOPICS, method="uniform", **options)
     m = {key: value or 0.0 for key, value in found.metrics.items()}
     # Within four standard errors of the uniform guess, whose bound has a gap of 1.21 bits.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,8 +31,8 @@ def randomised(model: SequenceTransformer) -> SequenceTransformer:
     return model.double()
 
 
-def small(**settings: object) -> SequenceTransformer:
-    return SequenceTransformer(VOCAB, width=16, depth=2, heads=2, **settings)  # type: ignore[arg-type]
+def small(**settings: Any) -> SequenceTransformer:
+    return SequenceTransformer(VOCAB, width=16, depth=2, heads=2, **settings)
 
 
 def tokens(batch: int, length: int) -> Tensor:
@@ -151,9 +152,17 @@ def test_it_learns_what_stands_next_to_what() -> None:
 
 
 def test_what_does_not_fit_says_so() -> None:
-    for settings in ({"width": 18}, {"heads": 0}, {"depth": 0}, {"window": 4}, {"window": 0}):
+    wrong: tuple[dict[str, int], ...] = (
+        {"width": 18},
+        {"heads": 0},
+        {"depth": 0},
+        {"window": 4},
+        {"window": 0},
+    )
+    for settings in wrong:
+        sizes: dict[str, Any] = {"width": 16, "heads": 4, **settings}
         with pytest.raises(ConfigError, match=next(iter(settings))):
-            SequenceTransformer(VOCAB, **{"width": 16, "heads": 4, **settings})
+            SequenceTransformer(VOCAB, **sizes)
     model, t = small(), torch.rand(2)
     with pytest.raises(ShapeError, match="integers"):
         model(torch.rand(2, 3), t)

@@ -117,8 +117,8 @@ def jensen_shannon(a: Tensor, b: Tensor) -> float:
     m = 0.5 * (p + q)
     # Where m is zero, so are p and q: there is nothing to add.
     safe = torch.where(m > 0, m, 1.0)
-    total = torch.special.xlogy(p, p / safe).sum() + torch.special.xlogy(q, q / safe).sum()
-    return 0.5 * total.item() / math.log(2)
+    total = torch.special.xlogy(p, p / safe) + torch.special.xlogy(q, q / safe)
+    return 0.5 * float(total.sum()) / math.log(2)
 
 
 def vocabulary(documents: Sequence[str]) -> frozenset[str]:

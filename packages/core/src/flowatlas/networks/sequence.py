@@ -86,7 +86,7 @@ class SequenceTransformer(Pretrained):
                 f"width: got {width} for {heads} heads; it must be a multiple of {2 * heads}, an "
                 "even number for each head. Change width or heads."
             )
-        self.vocab = vocab
+        self.vocab, self.head_width = vocab, width // heads
         self.time_embedding = FourierTimeEmbedding() if time_embedding is None else time_embedding
         self.condition = ConditionEmbedding({} if condition is None else condition, CONTEXT)
         self.tokens = nn.Embedding(vocab + 1, width)
@@ -128,7 +128,7 @@ class SequenceTransformer(Pretrained):
         seen = None
         if mask is not None:
             x = torch.where(mask, x, 0)
-            # A sequence of none at all sees itself: attention to nothing is not a number.
+            # A sequence of none at all sees itself: attention to nothing need not be a number.
             seen = (mask | ~mask.any(1, keepdim=True))[:, None, None, :]
         h = self.tokens(x)
         if mask is not None:
@@ -137,7 +137,7 @@ class SequenceTransformer(Pretrained):
             h = h + self.neighbours(h.mT).mT
         if fixed is not None:
             h = torch.where(fixed.unsqueeze(-1), h + self.given, h)
-        turn = _turns(x.shape[1], self.layers[0].head_width, h)
+        turn = _turns(x.shape[1], self.head_width, h)
         for layer in self.layers:
             h = layer(h, e, turn, seen)
         scale, shift = self.scale(e).unsqueeze(1).chunk(2, -1)

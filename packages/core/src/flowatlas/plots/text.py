@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -53,4 +52,4 @@ def text_panel(
 
 def _lines(text: str, width: int) -> list[str]:
     """Cut after so many characters, wherever that is: spaces are characters too."""
-    return [text[i : i + width] for i in range(0, len(text), width)] or textwrap.wrap("")
+    return [text[i : i + width] for i in range(0, len(text), width)] or [""]
