@@ -40,7 +40,7 @@ def test_sets_without_files_load(name: str, shape: tuple[int, ...]) -> None:
     # The list of cities grows from release to release.
     assert x.shape[1:] == shape[1:] and abs(len(x) / shape[0] - 1) < 0.2
     assert x.dtype == torch.float64
-    dataset(name).manifold().check_point(x)
+    dataset(name).space().check_point(x)
 
 
 @pytest.mark.parametrize(

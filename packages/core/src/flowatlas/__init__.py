@@ -77,6 +77,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "log_prob",
         "sample",
         "sample_with_log_prob",
+        "token_bound",
     ),
     "flowatlas.schedulers": (
         "CondOT",
@@ -232,6 +233,7 @@ if TYPE_CHECKING:
     from flowatlas.sampling import log_prob as log_prob
     from flowatlas.sampling import sample as sample
     from flowatlas.sampling import sample_with_log_prob as sample_with_log_prob
+    from flowatlas.sampling import token_bound as token_bound
     from flowatlas.schedulers import CondOT as CondOT
     from flowatlas.schedulers import ConvexCosine as ConvexCosine
     from flowatlas.schedulers import Cosine as Cosine

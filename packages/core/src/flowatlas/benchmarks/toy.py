@@ -18,7 +18,7 @@ __all__ = ["CHECKERBOARD", "EIGHT_GAUSSIANS", "ROTATIONS", "TWO_MOONS"]
 
 def _load(seed: int, _: Path | None, *, data: DataSet, shape: tuple[int, ...]) -> Problem:
     assert data.law is not None
-    return drawn_problem(data.manifold(), data.law(), shape, seed)
+    return drawn_problem(data.space(), data.law(), shape, seed)
 
 
 def _known(

@@ -160,8 +160,10 @@ def from_pretrained(pretrained_model_name_or_path: str | Path, **arguments: Any)
 def _class_of(config: Mapping[str, Any], where: str) -> type[Pretrained]:
     from flowatlas.networks.mlp import MLP
     from flowatlas.networks.product import ProductMLP
+    from flowatlas.networks.sequence import SequenceTransformer
 
-    kinds: dict[str, type[Pretrained]] = {"MLP": MLP, "ProductMLP": ProductMLP}
+    ours: tuple[type[Pretrained], ...] = (MLP, ProductMLP, SequenceTransformer)
+    kinds = {kind.__name__: kind for kind in ours}
     name = config.get("class")
     if name not in kinds:
         raise ConfigError(

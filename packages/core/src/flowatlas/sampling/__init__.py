@@ -11,3 +11,5 @@ from flowatlas.sampling.log_prob import sample_with_log_prob as sample_with_log_
 from flowatlas.sampling.replacement import Replacement as Replacement
 from flowatlas.sampling.sample import encode as encode
 from flowatlas.sampling.sample import sample as sample
+from flowatlas.sampling.token_bound import TokenBound as TokenBound
+from flowatlas.sampling.token_bound import token_bound as token_bound
