@@ -9,5 +9,8 @@ from flowatlas.manifolds.product import ProductManifold as ProductManifold
 from flowatlas.manifolds.se3 import SE3 as SE3
 from flowatlas.manifolds.simplex import Simplex as Simplex
 from flowatlas.manifolds.so3 import SO3 as SO3
+from flowatlas.manifolds.spd import SPD as SPD
+from flowatlas.manifolds.spd import LogCholeskySPD as LogCholeskySPD
+from flowatlas.manifolds.spd import LogEuclideanSPD as LogEuclideanSPD
 from flowatlas.manifolds.sphere import Sphere as Sphere
 from flowatlas.manifolds.torus import FlatTorus as FlatTorus
