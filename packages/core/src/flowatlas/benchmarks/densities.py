@@ -26,8 +26,8 @@ def density(
     space: str,
     picture: Picture,
     *,
-    flow_matching: Row,
-    diffusion_mixture: Row,
+    flow_matching: Row | None = None,
+    diffusion_mixture: Row | None = None,
     copies: bool = False,
     stand_in: str | None = None,
 ) -> PointBenchmark:
@@ -37,8 +37,8 @@ def density(
         data: the set.
         space: where it lies, in words.
         picture: what is drawn.
-        flow_matching: published by Chen and Lipman.
-        diffusion_mixture: published by Jo and Hwang.
+        flow_matching: published by Chen and Lipman, if it was.
+        diffusion_mixture: published by Jo and Hwang, if it was.
         copies: whether some test points are copies of training points.
         stand_in: the set of the publications, if it is not this one; then the rows are for
             orientation, and marked as not comparable.
@@ -68,6 +68,7 @@ def density(
                 note="" if stand_in is None else f"{stand_in} data",
             )
             for method, row, reference in published
+            if row is not None
         ),
     )
 

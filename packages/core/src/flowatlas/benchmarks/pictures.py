@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from flowatlas.benchmarks.training import Trained
 
 __all__ = [
+    "AnglePairsPicture",
     "ImagePicture",
     "Picture",
     "PlanePicture",
@@ -119,6 +120,32 @@ class TorusPicture(Picture):
             points=arrays["points"],
             samples=arrays["samples"],
             log_density=arrays["log_density"],
+            title=title,
+        )
+
+
+class AnglePairsPicture(Picture):
+    """Data and samples of a torus of many angles, a few pairs of them at a time.
+
+    Args:
+        names: of the angles.
+        pairs: which two are shown together.
+    """
+
+    def __init__(self, names: tuple[str, ...], pairs: tuple[tuple[int, int], ...]) -> None:
+        self.names, self.pairs = names, pairs
+
+    def arrays(self, trained: Trained, problem: Problem, samples: Tensor) -> dict[str, Array]:
+        return {"points": _kept(problem.split.test), "samples": _kept(samples)}
+
+    def figure(self, arrays: Mapping[str, Array], title: str) -> Figure:
+        from flowatlas.plots import angle_pairs
+
+        return angle_pairs(
+            points=arrays["points"],
+            samples=arrays["samples"],
+            names=self.names,
+            pairs=self.pairs,
             title=title,
         )
 

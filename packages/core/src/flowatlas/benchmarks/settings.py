@@ -102,4 +102,7 @@ PRESETS: dict[str, dict[str, PointPreset]] = {
     "torsion/glycine": {"cpu": _TORSION, "gpu": _TORSION_GPU},
     "torsion/proline": {"cpu": _TORSION, "gpu": _TORSION_GPU},
     "torsion/prepro": {"cpu": _TORSION, "gpu": _TORSION_GPU},
+    "torsion/rna": {"cpu": _TORSION, "gpu": _TORSION_GPU},
+    "torsion/sidechain": {"cpu": _TORSION, "gpu": _TORSION_GPU},
+    "torsion/sidechain-lysine": {"cpu": _TORSION, "gpu": _TORSION_GPU},
 }

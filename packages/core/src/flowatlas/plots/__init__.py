@@ -1,5 +1,6 @@
 """Pictures of flows. matplotlib is imported when one is drawn."""
 
+from flowatlas.plots.angles import angle_pairs as angle_pairs
 from flowatlas.plots.curves import kl_curve as kl_curve
 from flowatlas.plots.curves import loss_curve as loss_curve
 from flowatlas.plots.curves import nfe_curve as nfe_curve
