@@ -6,6 +6,7 @@ from flowatlas.manifolds.euclidean import Euclidean as Euclidean
 from flowatlas.manifolds.geoopt_adapter import GeooptManifold as GeooptManifold
 from flowatlas.manifolds.lorentz import Lorentz as Lorentz
 from flowatlas.manifolds.product import ProductManifold as ProductManifold
+from flowatlas.manifolds.quaternions import UnitQuaternions as UnitQuaternions
 from flowatlas.manifolds.se3 import SE3 as SE3
 from flowatlas.manifolds.simplex import Simplex as Simplex
 from flowatlas.manifolds.so3 import SO3 as SO3
