@@ -17,6 +17,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "flowatlas.manifolds": (
         "SE3",
         "SO3",
+        "SPD",
         "Euclidean",
         "FlatTorus",
         "GeooptManifold",
@@ -25,6 +26,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "ProductManifold",
         "Simplex",
         "Sphere",
+        "UnitQuaternions",
     ),
     "flowatlas.objectives": ("FlowMatching", "LossOutput"),
     "flowatlas.paths": (
@@ -83,8 +85,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Dirichlet",
         "Empirical",
         "Gaussian",
+        "HarmonicChain",
         "Mask",
         "Source",
+        "StudentT",
         "Uniform",
         "UniformTokens",
         "WrappedNormal",
@@ -154,6 +158,7 @@ if TYPE_CHECKING:
     from flowatlas.couplings import Paired as Paired
     from flowatlas.manifolds import SE3 as SE3
     from flowatlas.manifolds import SO3 as SO3
+    from flowatlas.manifolds import SPD as SPD
     from flowatlas.manifolds import Euclidean as Euclidean
     from flowatlas.manifolds import FlatTorus as FlatTorus
     from flowatlas.manifolds import GeooptManifold as GeooptManifold
@@ -162,6 +167,7 @@ if TYPE_CHECKING:
     from flowatlas.manifolds import ProductManifold as ProductManifold
     from flowatlas.manifolds import Simplex as Simplex
     from flowatlas.manifolds import Sphere as Sphere
+    from flowatlas.manifolds import UnitQuaternions as UnitQuaternions
     from flowatlas.objectives import FlowMatching as FlowMatching
     from flowatlas.objectives import LossOutput as LossOutput
     from flowatlas.paths import AffinePath as AffinePath
@@ -211,8 +217,10 @@ if TYPE_CHECKING:
     from flowatlas.sources import Dirichlet as Dirichlet
     from flowatlas.sources import Empirical as Empirical
     from flowatlas.sources import Gaussian as Gaussian
+    from flowatlas.sources import HarmonicChain as HarmonicChain
     from flowatlas.sources import Mask as Mask
     from flowatlas.sources import Source as Source
+    from flowatlas.sources import StudentT as StudentT
     from flowatlas.sources import Uniform as Uniform
     from flowatlas.sources import UniformTokens as UniformTokens
     from flowatlas.sources import WrappedNormal as WrappedNormal
