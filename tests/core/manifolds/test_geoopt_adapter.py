@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from flowatlas.data.hyperbolic import poincare_disc
 from flowatlas.errors import ConfigError
-from flowatlas.manifolds import GeooptManifold, Lorentz, Manifold, Sphere
-from flowatlas.manifolds.geoopt_adapter import poincare_log_volume
+from flowatlas.manifolds import SPD, GeooptManifold, Lorentz, Manifold, Sphere
+from flowatlas.manifolds.geoopt_adapter import hyperbolic_log_det, poincare_log_volume
 from flowatlas.testing import ManifoldConformance
 
 C = TypeVar("C", bound=type[ManifoldConformance])
@@ -45,9 +46,28 @@ CLAMP = "geoopt 0.5.1 clamps the cosine at 1e-4 (float32) or 1e-7 (float64) from
     maps_compile_into_one_graph="geoopt 0.5.1 branches on the values of the curvature",
 )
 class TestPoincareBall(ManifoldConformance):
-    manifold = GeooptManifold(geoopt.PoincareBall(), log_volume=poincare_log_volume)
+    manifold = poincare_disc()
     point_shape = (3,)
     base_point = torch.zeros(3)
+    max_length = 1.0
+
+
+@defects(
+    maps_take_an_empty_batch=EMPTY,
+)
+class TestGeooptLorentz(ManifoldConformance):
+    manifold = GeooptManifold(geoopt.Lorentz(), codim=1, log_det_expmap=hyperbolic_log_det)
+    point_shape = (3,)
+    base_point = torch.tensor([1.0, 0.0, 0.0])
+    max_length = 1.0
+
+
+class TestGeooptSPD(ManifoldConformance):
+    manifold = GeooptManifold(
+        geoopt.SymmetricPositiveDefinite(), codim=1, log_volume=SPD(2).log_volume
+    )
+    point_shape = (2, 2)
+    base_point = torch.eye(2)
     max_length = 1.0
 
 

@@ -19,3 +19,4 @@ from flowatlas.data.splits import split as split
 from flowatlas.data.toy import Checkerboard as Checkerboard
 from flowatlas.data.toy import EightGaussians as EightGaussians
 from flowatlas.data.toy import TwoMoons as TwoMoons
+from flowatlas.data.wrapped_mixture import WrappedMixture as WrappedMixture

@@ -18,7 +18,17 @@ __all__ = ["builtin_sets", "dataset", "dataset_names", "load", "verify_file"]
 
 def builtin_sets() -> tuple[DataSet, ...]:
     """The sets of this package."""
-    from flowatlas.data import earth, packaged, rna, rotations, sidechains, torsion, toy
+    from flowatlas.data import (
+        earth,
+        hyperbolic,
+        packaged,
+        rna,
+        rotations,
+        sidechains,
+        spd,
+        torsion,
+        toy,
+    )
 
     return (
         *(earth.VOLCANO, earth.EARTHQUAKE, earth.FLOOD, earth.FIRE),
@@ -27,6 +37,7 @@ def builtin_sets() -> tuple[DataSet, ...]:
         *(packaged.CITIES, packaged.DIGITS),
         *(toy.TWO_MOONS, toy.EIGHT_GAUSSIANS, toy.CHECKERBOARD),
         rotations.ROTATIONS,
+        *(hyperbolic.LORENTZ, hyperbolic.POINCARE, spd.TWO, spd.THREE),
     )
 
 
