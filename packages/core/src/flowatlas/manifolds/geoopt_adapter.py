@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowatlas.errors import ConfigError
+from flowatlas.errors import CapabilityError, ConfigError
 from flowatlas.manifolds._spectral import log_sinhc
 from flowatlas.manifolds.base import Capability, Manifold
 
@@ -86,7 +86,14 @@ class GeooptManifold(Manifold):
         return y
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
-        u: Tensor = self.manifold.logmap(x, y)
+        try:
+            u: Tensor = self.manifold.logmap(x, y)
+        except NotImplementedError as error:
+            raise CapabilityError(
+                f"manifold: geoopt's {type(self.manifold).__name__} has no logmap, so no geodesic "
+                "leads from source to data. Use a manifold that has one, such as a sphere, "
+                "SymmetricPositiveDefinite or PoincareBall."
+            ) from error
         return u
 
     def projx(self, x: Tensor) -> Tensor:
