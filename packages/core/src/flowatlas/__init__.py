@@ -38,6 +38,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "flowatlas.manifolds": (
         "SE3",
         "SO3",
+        "SPD",
         "Euclidean",
         "FlatTorus",
         "GeooptManifold",
@@ -46,6 +47,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "ProductManifold",
         "Simplex",
         "Sphere",
+        "UnitQuaternions",
     ),
     "flowatlas.objectives": (
         "FlowMatching",
@@ -113,8 +115,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Dirichlet",
         "Empirical",
         "Gaussian",
+        "HarmonicChain",
         "Mask",
         "Source",
+        "StudentT",
         "Uniform",
         "UniformTokens",
         "WrappedNormal",
@@ -200,6 +204,7 @@ if TYPE_CHECKING:
     from flowatlas.guidance import TokenClassifier as TokenClassifier
     from flowatlas.manifolds import SE3 as SE3
     from flowatlas.manifolds import SO3 as SO3
+    from flowatlas.manifolds import SPD as SPD
     from flowatlas.manifolds import Euclidean as Euclidean
     from flowatlas.manifolds import FlatTorus as FlatTorus
     from flowatlas.manifolds import GeooptManifold as GeooptManifold
@@ -208,6 +213,7 @@ if TYPE_CHECKING:
     from flowatlas.manifolds import ProductManifold as ProductManifold
     from flowatlas.manifolds import Simplex as Simplex
     from flowatlas.manifolds import Sphere as Sphere
+    from flowatlas.manifolds import UnitQuaternions as UnitQuaternions
     from flowatlas.objectives import FlowMatching as FlowMatching
     from flowatlas.objectives import LossOutput as LossOutput
     from flowatlas.paths import AffinePath as AffinePath
@@ -263,8 +269,10 @@ if TYPE_CHECKING:
     from flowatlas.sources import Dirichlet as Dirichlet
     from flowatlas.sources import Empirical as Empirical
     from flowatlas.sources import Gaussian as Gaussian
+    from flowatlas.sources import HarmonicChain as HarmonicChain
     from flowatlas.sources import Mask as Mask
     from flowatlas.sources import Source as Source
+    from flowatlas.sources import StudentT as StudentT
     from flowatlas.sources import Uniform as Uniform
     from flowatlas.sources import UniformTokens as UniformTokens
     from flowatlas.sources import WrappedNormal as WrappedNormal

@@ -27,3 +27,4 @@ from flowatlas.data.text import topics as topics
 from flowatlas.data.toy import Checkerboard as Checkerboard
 from flowatlas.data.toy import EightGaussians as EightGaussians
 from flowatlas.data.toy import TwoMoons as TwoMoons
+from flowatlas.data.wrapped_mixture import WrappedMixture as WrappedMixture

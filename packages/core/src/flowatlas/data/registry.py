@@ -16,15 +16,28 @@ __all__ = ["builtin_sets", "dataset", "dataset_names", "load", "verify_file"]
 
 def builtin_sets() -> tuple[DataSet, ...]:
     """The sets of this package."""
-    from flowatlas.data import earth, packaged, rotations, text, torsion, toy
+    from flowatlas.data import (
+        earth,
+        hyperbolic,
+        packaged,
+        rna,
+        rotations,
+        sidechains,
+        spd,
+        text,
+        torsion,
+        toy,
+    )
 
     return (
         *(earth.VOLCANO, earth.EARTHQUAKE, earth.FLOOD, earth.FIRE),
         *(torsion.GENERAL, torsion.GLYCINE, torsion.PROLINE, torsion.PREPRO),
+        *(rna.RNA, sidechains.ARGININE, sidechains.LYSINE),
         *(packaged.CITIES, packaged.DIGITS),
         *(toy.TWO_MOONS, toy.EIGHT_GAUSSIANS, toy.CHECKERBOARD),
         rotations.ROTATIONS,
         text.TOPICS,
+        *(hyperbolic.LORENTZ, hyperbolic.POINCARE, spd.TWO, spd.THREE),
     )
 
 

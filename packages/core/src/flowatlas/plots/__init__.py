@@ -1,8 +1,11 @@
 """Pictures of flows. matplotlib is imported when one is drawn."""
 
+from flowatlas.plots.angles import angle_pairs as angle_pairs
 from flowatlas.plots.curves import kl_curve as kl_curve
 from flowatlas.plots.curves import loss_curve as loss_curve
 from flowatlas.plots.curves import nfe_curve as nfe_curve
+from flowatlas.plots.disc import disc as disc
+from flowatlas.plots.ellipses import ellipses as ellipses
 from flowatlas.plots.globe import draw_globe as draw_globe
 from flowatlas.plots.globe import globe as globe
 from flowatlas.plots.images import image_rows as image_rows
