@@ -22,6 +22,7 @@ PAGE = Path(__file__).with_name("api.md")
 #: Modules in the order of reading, with the title and the file of the page that explains them.
 MODULES: dict[str, tuple[str, str] | None] = {
     "flowatlas.manifolds": ("Manifolds", "concepts/manifolds.md"),
+    "flowatlas.metrics": ("Metric paths", "concepts/metric_paths.md"),
     "flowatlas.paths": ("Paths", "concepts/paths.md"),
     "flowatlas.schedulers": ("Paths", "concepts/paths.md"),
     "flowatlas.sources": ("Sources and couplings", "concepts/sources_and_couplings.md"),

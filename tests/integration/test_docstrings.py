@@ -30,7 +30,7 @@ FENCE = re.compile(r"^([ \t]*)```python\n(.*?)^\1```[ \t]*$", re.DOTALL | re.MUL
 MODULES = (
     *("sampling", "networks", "training", "manifolds", "paths", "sources", "couplings"),
     *("objectives", "solvers", "schedulers", "time_samplers", "data", "benchmarks", "testing"),
-    *("exact", "state", "errors", "field", "plots", "benchmarks.pictures"),
+    *("exact", "metrics", "state", "errors", "field", "plots", "benchmarks.pictures"),
 )
 
 

@@ -42,6 +42,10 @@ SCRIPTS: dict[str, tuple[str, list[str]]] = {
     ),
     # Forward and backward are inverse whatever the field is.
     "latent_interpolation": (r"encoded and decoded differs by 0\.00\d\d", ["between_digits"]),
+    "metric_path": (
+        r"straight: trajectories are 0\.\d+ off .*\nmetric: trajectories are \d\.\d+ off",
+        ["metric_path"],
+    ),
     "palindromes": (
         r"palindromes: .*% of samples, 0\.06% by chance\ncompleted .*% right\n",
         [],

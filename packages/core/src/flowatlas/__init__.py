@@ -49,9 +49,17 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Sphere",
         "UnitQuaternions",
     ),
+    "flowatlas.metrics": (
+        "DiagonalMetric",
+        "LandMetric",
+        "RbfMetric",
+        "RiemannianMetric",
+    ),
     "flowatlas.objectives": (
         "FlowMatching",
         "LossOutput",
+        "MultiMarginal",
+        "PathEnergy",
     ),
     "flowatlas.paths": (
         "AffinePath",
@@ -62,6 +70,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "DiscretePath",
         "GeodesicPath",
         "Jumps",
+        "MetricPath",
         "MixturePath",
         "PathSample",
         "PerPosition",
@@ -143,6 +152,7 @@ _MODULES = (
     "field",
     "guidance",
     "manifolds",
+    "metrics",
     "networks",
     "objectives",
     "paths",
@@ -171,6 +181,7 @@ if TYPE_CHECKING:
     from flowatlas import field as field
     from flowatlas import guidance as guidance
     from flowatlas import manifolds as manifolds
+    from flowatlas import metrics as metrics
     from flowatlas import networks as networks
     from flowatlas import objectives as objectives
     from flowatlas import paths as paths
@@ -214,8 +225,14 @@ if TYPE_CHECKING:
     from flowatlas.manifolds import Simplex as Simplex
     from flowatlas.manifolds import Sphere as Sphere
     from flowatlas.manifolds import UnitQuaternions as UnitQuaternions
+    from flowatlas.metrics import DiagonalMetric as DiagonalMetric
+    from flowatlas.metrics import LandMetric as LandMetric
+    from flowatlas.metrics import RbfMetric as RbfMetric
+    from flowatlas.metrics import RiemannianMetric as RiemannianMetric
     from flowatlas.objectives import FlowMatching as FlowMatching
     from flowatlas.objectives import LossOutput as LossOutput
+    from flowatlas.objectives import MultiMarginal as MultiMarginal
+    from flowatlas.objectives import PathEnergy as PathEnergy
     from flowatlas.paths import AffinePath as AffinePath
     from flowatlas.paths import BridgePath as BridgePath
     from flowatlas.paths import CatFlowPath as CatFlowPath
@@ -224,6 +241,7 @@ if TYPE_CHECKING:
     from flowatlas.paths import DiscretePath as DiscretePath
     from flowatlas.paths import GeodesicPath as GeodesicPath
     from flowatlas.paths import Jumps as Jumps
+    from flowatlas.paths import MetricPath as MetricPath
     from flowatlas.paths import MixturePath as MixturePath
     from flowatlas.paths import PathSample as PathSample
     from flowatlas.paths import PerPosition as PerPosition

@@ -15,7 +15,7 @@ from torch import nn
 
 from flowatlas.benchmarks.contract import Array, Task
 from flowatlas.benchmarks.preset import Preset
-from flowatlas.objectives import FlowMatching
+from flowatlas.objectives import FlowMatching, MultiMarginal
 from flowatlas.training import (
     EMA,
     FitResult,
@@ -31,7 +31,7 @@ __all__ = ["fit_network", "load_fitted", "loss_arrays"]
 
 def fit_network(
     network: nn.Module,
-    objective: FlowMatching,
+    objective: FlowMatching | MultiMarginal,
     data: pl.LightningDataModule,
     task: Task[Any, Any],
     *,

@@ -19,10 +19,12 @@ def builtin_sets() -> tuple[DataSet, ...]:
     from flowatlas.data import (
         earth,
         hyperbolic,
+        lidar,
         packaged,
         rna,
         rotations,
         sidechains,
+        single_cell,
         spd,
         text,
         torsion,
@@ -38,6 +40,7 @@ def builtin_sets() -> tuple[DataSet, ...]:
         rotations.ROTATIONS,
         text.TOPICS,
         *(hyperbolic.LORENTZ, hyperbolic.POINCARE, spd.TWO, spd.THREE),
+        *(single_cell.EMT, single_cell.LINEAGE, lidar.RAINIER),
     )
 
 

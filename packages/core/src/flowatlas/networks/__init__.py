@@ -10,6 +10,7 @@ from flowatlas.networks.features import Periodic as Periodic
 from flowatlas.networks.hub import Pretrained as Pretrained
 from flowatlas.networks.hub import from_config as from_config
 from flowatlas.networks.hub import from_pretrained as from_pretrained
+from flowatlas.networks.interpolant import Interpolant as Interpolant
 from flowatlas.networks.mlp import MLP as MLP
 from flowatlas.networks.product import ProductMLP as ProductMLP
 from flowatlas.networks.sequence import SequenceTransformer as SequenceTransformer

@@ -158,11 +158,12 @@ def from_pretrained(pretrained_model_name_or_path: str | Path, **arguments: Any)
 
 
 def _class_of(config: Mapping[str, Any], where: str) -> type[Pretrained]:
+    from flowatlas.networks.interpolant import Interpolant
     from flowatlas.networks.mlp import MLP
     from flowatlas.networks.product import ProductMLP
     from flowatlas.networks.sequence import SequenceTransformer
 
-    ours: tuple[type[Pretrained], ...] = (MLP, ProductMLP, SequenceTransformer)
+    ours: tuple[type[Pretrained], ...] = (Interpolant, MLP, ProductMLP, SequenceTransformer)
     kinds = {kind.__name__: kind for kind in ours}
     name = config.get("class")
     if name not in kinds:

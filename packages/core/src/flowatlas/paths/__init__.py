@@ -17,6 +17,7 @@ from flowatlas.paths.gamma import SineSquaredGamma as SineSquaredGamma
 from flowatlas.paths.geodesic import GeodesicPath as GeodesicPath
 from flowatlas.paths.interval import Interval as Interval
 from flowatlas.paths.jumps import Jumps as Jumps
+from flowatlas.paths.metric import MetricPath as MetricPath
 from flowatlas.paths.mixture import MixturePath as MixturePath
 from flowatlas.paths.product import ProductPath as ProductPath
 from flowatlas.paths.token_schedule import PerPosition as PerPosition

@@ -6,6 +6,8 @@ from flowatlas.training.checkpoint import load_network as load_network
 from flowatlas.training.checkpoint import save_checkpoint as save_checkpoint
 from flowatlas.training.data import TensorData as TensorData
 from flowatlas.training.ema import EMA as EMA
+from flowatlas.training.interpolant import InterpolantFit as InterpolantFit
+from flowatlas.training.interpolant import fit_interpolant as fit_interpolant
 from flowatlas.training.log import DivergenceError as DivergenceError
 from flowatlas.training.log import read_log as read_log
 from flowatlas.training.module import FlowModule as FlowModule

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
-__all__ = ["ProgressLine"]
+__all__ = ["ProgressLine", "progress_line"]
 
 
 class ProgressLine(pl.Callback):
@@ -88,3 +91,36 @@ class ProgressLine(pl.Callback):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+@contextmanager
+def progress_line(label: str, total: int, shown: bool) -> Iterator[Callable[[Tensor], None]]:
+    """A bar for a loop of one's own: a function to call after each step with its loss.
+
+    Args:
+        label: in front of the bar.
+        total: steps.
+        shown: whether to draw anything; on standard error.
+    """
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        console=Console(stderr=True),
+        disable=not shown,
+    )
+    last = 0.0
+    with bar:
+        task = bar.add_task(label, total=total, loss="")
+
+        def advance(loss: Tensor) -> None:
+            nonlocal last
+            # Reading a loss waits for an accelerator.
+            if shown and time.monotonic() - last > 0.2:
+                last = time.monotonic()
+                bar.update(task, loss=f"{loss.item():.4f}")
+            bar.advance(task)
+
+        yield advance
