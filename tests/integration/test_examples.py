@@ -36,6 +36,10 @@ SCRIPTS: dict[str, tuple[str, list[str]]] = {
         r"free: \d+% of the words are Zen\ncompleted: \d+% .* are Zen\nlines: .*lines\.txt",
         [],
     ),
+    "dirichlet_distillation": (
+        r"student at once: 1 evaluations, .* \d\.\d{4}\nstudent and teacher agree on .*%",
+        ["pairs"],
+    ),
     # Forward and backward are inverse whatever the field is.
     "latent_interpolation": (r"encoded and decoded differs by 0\.00\d\d", ["between_digits"]),
     "metric_path": (

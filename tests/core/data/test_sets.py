@@ -33,6 +33,10 @@ def test_unknown_name_suggests_close_ones() -> None:
         ("toy/eight_gaussians", (20000, 2)),
         ("toy/checkerboard", (20000, 2)),
         ("so3/toy", (20000, 3, 3)),
+        ("hyperbolic/lorentz", (20000, 3)),
+        ("hyperbolic/poincare", (20000, 2)),
+        ("spd/two", (20000, 2, 2)),
+        ("spd/three", (20000, 3, 3)),
     ],
 )
 def test_sets_without_files_load(name: str, shape: tuple[int, ...]) -> None:
@@ -40,7 +44,7 @@ def test_sets_without_files_load(name: str, shape: tuple[int, ...]) -> None:
     # The list of cities grows from release to release.
     assert x.shape[1:] == shape[1:] and abs(len(x) / shape[0] - 1) < 0.2
     assert x.dtype == torch.float64
-    dataset(name).manifold().check_point(x)
+    dataset(name).space().check_point(x)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +57,9 @@ def test_sets_without_files_load(name: str, shape: tuple[int, ...]) -> None:
         ("torsion/glycine", 10078),
         ("torsion/proline", 6275),
         ("torsion/prepro", 5586),
+        ("torsion/rna", 9473),
+        ("torsion/sidechain", 46434),
+        ("torsion/sidechain-lysine", 34860),
     ],
 )
 def test_sets_with_files_load(name: str, count: int, data_root: Path) -> None:
@@ -106,3 +113,23 @@ def test_most_volcano_test_points_are_copies(data_root: Path) -> None:
         parts = split(x, seed)
         shares.append(float(is_copy(parts.test, parts.train).double().mean()))
     assert math.isclose(sum(shares) / 5, 0.83, abs_tol=0.08)
+
+
+def test_angles_of_sidechains_and_rna_are_in_radians_and_lie_in_their_wells(
+    data_root: Path,
+) -> None:
+    # What is known of them from textbooks: chi1 avoids the eclipsed angles 0, 120 and 240 degrees,
+    # and phi of residues other than glycine is negative.
+    for name in ("torsion/sidechain", "torsion/sidechain-lysine"):
+        x = load(name, data_root=data_root)
+        assert x.shape[1] == 6 and (x >= 0).all() and (x < 2 * math.pi).all()
+        assert (torch.cos(3 * x[:, 2]) < 0).double().mean() > 0.95
+        assert (torch.sin(x[:, 0]) < 0).double().mean() > 0.9
+    rna = load("torsion/rna", data_root=data_root)
+    assert rna.shape[1] == 7
+    # The sugar's angle delta is near 83 degrees (C3'-endo) for most.
+    near = (torch.rad2deg(rna[:, 3]) - 83).abs() < 15
+    assert near.double().mean() > 0.7
+    # No row is a copy of another: the likelihood on distinct points is that on all.
+    parts = split(rna, 0)
+    assert not bool(is_copy(parts.test, parts.train).any())

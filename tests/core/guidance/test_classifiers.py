@@ -18,7 +18,7 @@ from flowatlas.guidance import (
     taylor_log_ratios,
 )
 from flowatlas.manifolds import SO3, Lorentz, Sphere
-from flowatlas.paths import AffinePath, GeodesicPath, MixturePath, ProductPath
+from flowatlas.paths import AffinePath, DirichletPath, GeodesicPath, MixturePath, ProductPath
 from flowatlas.sampling import log_prob, sample
 from flowatlas.schedulers import CondOT, Cosine, LinearVP, Scheduler
 from flowatlas.solvers import RK4, Euler, TauLeaping
@@ -60,6 +60,39 @@ def test_its_velocity_is_that_of_the_class() -> None:
     assert torch.allclose(found, first.velocity(x, t), atol=1e-9)  # type: ignore[arg-type]
     density = log_prob(guided, AffinePath(), x[:4], solver=RK4(steps=40))
     assert torch.allclose(density, component(1).log_prob(x[:4]), atol=2e-3)
+
+
+def test_on_the_simplex_the_classifier_gives_the_exact_posterior() -> None:
+    """p(x_1 = i | x_t, y) is proportional to q_i l_i x_i^(alpha - 1), by Bayes' rule."""
+    path = DirichletPath(4)
+    prior = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
+    likely = torch.tensor([0.1, 0.9, 0.3, 0.8], dtype=torch.float64)
+
+    def logits(x: Tensor, t: Tensor) -> Tensor:
+        alpha = 1 + 7 * t.view(-1, 1)
+        return prior.log() + (alpha - 1) * x.log()
+
+    def log_likelihood(x: Tensor, t: Tensor, _: object) -> Tensor:
+        return (torch.softmax(logits(x, t), -1) * likely).sum(-1).log()
+
+    x = path.source.sample((50, 4), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = torch.linspace(0.01, 1, 50, dtype=torch.float64)
+    found = Classifier(logits, path, log_likelihood)(x, t)
+    assert torch.allclose(found, torch.softmax(logits(x, t) + likely.log(), -1), atol=1e-9)  # type: ignore[arg-type]
+    count = 10_000
+    end = sample(
+        Classifier(logits, path, log_likelihood),
+        path,
+        shape=(count, 4),
+        solver=Euler(steps=30),
+        dtype=torch.float64,
+        generator=torch.Generator().manual_seed(0),
+    )
+    share = torch.bincount(end.argmax(-1), minlength=4).double() / count
+    given = prior * likely / (prior * likely).sum()
+    # Five standard errors, and what 30 Euler steps leave.
+    assert (share - given).abs().max() < 0.025 + 0.01
+    assert (prior - given).abs().max() > 0.2
 
 
 def test_a_linear_energy_shifts_a_gaussian_by_its_covariance() -> None:
@@ -246,6 +279,8 @@ def test_what_does_not_fit_is_refused() -> None:
     sphere = GeodesicPath(Sphere())
     with pytest.raises(CapabilityError, match="Pass strength="):
         Classifier(field, sphere, lambda x, t, c: x[:, 0])
+    with pytest.raises(CapabilityError, match="Leave it out"):
+        Classifier(field, AffinePath(), lambda x, t, c: x[:, 0], strength=torch.ones_like)
     with pytest.raises(CapabilityError, match="TokenClassifier"):
         Classifier(field, MixturePath(3), lambda x, t, c: t)
     product = ProductPath(place=AffinePath(), word=MixturePath(3))

@@ -345,6 +345,18 @@ def test_points_masks_and_products() -> None:
     assert whole["place"].shape == (7, 5, 3) and "level" not in whole
 
 
+def test_networks_leave_padding_out_of_both_parts() -> None:
+    torch.manual_seed(0)
+    model = MLP((5, 2), width=16, depth=1, output="velocity_and_noise")
+    torch.nn.init.normal_(model.trunk.outputs.weight)
+    x, t = torch.randn(3, 5, 2), torch.rand(3)
+    mask = torch.ones(3, 5, dtype=torch.bool)
+    mask[:, 3:] = False
+    out = model(x, t, mask=mask)
+    assert out.shape == (3, 2, 5, 2)
+    assert (out[:, :, 3:] == 0).all() and (out[:, :, :3] != 0).all()
+
+
 def test_errors() -> None:
     path, alone = BridgePath(1.0), BridgePath(1.0, prediction="velocity")
     x = torch.zeros(2, 3)

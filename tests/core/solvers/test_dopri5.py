@@ -201,3 +201,31 @@ def test_padding_does_not_relax_the_tolerance(generator: torch.Generator) -> Non
     long = integrate(field, AffinePath(), padded, mask=mask, solver=solver)
     assert long.nfe == short.nfe
     assert (long.x[:, :2] - short.x).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("control", [Shared(), PerSample()], ids=repr)
+@pytest.mark.parametrize("backward", [False, True])
+def test_steps_are_at_most_max_step(control: Control, backward: bool) -> None:
+    """In either direction: stages never ask further ahead, and ten steps of a tenth suffice."""
+    ends = (1.0, 0.0) if backward else (0.0, 1.0)
+
+    def run(max_step: float | None) -> Any:
+        return integrate(
+            lambda x, t: torch.ones_like(x),
+            AffinePath(),
+            torch.zeros(3, 2),
+            start=ends[0],
+            end=ends[1],
+            solver=Dopri5(1e-3, 1e-3, control=control, max_step=max_step),
+        )
+
+    free, bounded = run(None), run(0.1)
+    assert free.accepted < 4
+    assert 10 <= bounded.accepted <= 12 and bounded.rejected == 0
+    torch.testing.assert_close(bounded.x, free.x)
+
+
+@pytest.mark.parametrize("max_step", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_longest_step_is_a_length(max_step: float) -> None:
+    with pytest.raises(ConfigError, match="max_step: got"):
+        Dopri5(max_step=max_step)

@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from flowatlas.errors import ShapeError
-from flowatlas.manifolds import SO3, FlatTorus, Lorentz, Simplex, Sphere
+from flowatlas.manifolds import SO3, SPD, FlatTorus, Lorentz, Simplex, Sphere, UnitQuaternions
 from flowatlas.sources import (
     IGSO3,
     Dirichlet,
     Empirical,
     Gaussian,
+    HarmonicChain,
     Source,
+    StudentT,
     Uniform,
     WrappedNormal,
 )
@@ -25,6 +27,10 @@ SOURCES: list[tuple[Source, tuple[int, ...]]] = [
     (WrappedNormal(Sphere(), torch.tensor([0.0, 0.0, 1.0]), 0.4), (3,)),
     (WrappedNormal(SO3(), torch.eye(3), 0.4), (3, 3)),
     (WrappedNormal(Lorentz(), Lorentz().origin(2), 0.4), (3,)),
+    (WrappedNormal(SPD(2), torch.eye(2), 0.4), (2, 2)),
+    (Uniform(UnitQuaternions()), (4,)),
+    (StudentT(3.0, 2.0), (3,)),
+    (HarmonicChain(2.0), (5, 3)),
     (IGSO3(0.7), (3, 3)),
     (Uniform(Simplex()), (4,)),
     (Dirichlet(1.0), (4,)),

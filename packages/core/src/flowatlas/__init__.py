@@ -38,6 +38,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "flowatlas.manifolds": (
         "SE3",
         "SO3",
+        "SPD",
         "Euclidean",
         "FlatTorus",
         "GeooptManifold",
@@ -46,6 +47,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "ProductManifold",
         "Simplex",
         "Sphere",
+        "UnitQuaternions",
     ),
     "flowatlas.metrics": (
         "DiagonalMetric",
@@ -78,6 +80,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "flowatlas.sampling": (
         "Exact",
         "Hutchinson",
+        "Replacement",
         "Solution",
         "encode",
         "integrate",
@@ -85,6 +88,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "log_prob",
         "sample",
         "sample_with_log_prob",
+        "token_bound",
     ),
     "flowatlas.schedulers": (
         "CondOT",
@@ -107,6 +111,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Heun",
         "Midpoint",
         "PerSample",
+        "Resampling",
         "Shared",
         "ShiftedGrid",
         "StochasticHeun",
@@ -119,8 +124,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Dirichlet",
         "Empirical",
         "Gaussian",
+        "HarmonicChain",
         "Mask",
         "Source",
+        "StudentT",
         "Uniform",
         "UniformTokens",
         "WrappedNormal",
@@ -208,6 +215,7 @@ if TYPE_CHECKING:
     from flowatlas.guidance import TokenClassifier as TokenClassifier
     from flowatlas.manifolds import SE3 as SE3
     from flowatlas.manifolds import SO3 as SO3
+    from flowatlas.manifolds import SPD as SPD
     from flowatlas.manifolds import Euclidean as Euclidean
     from flowatlas.manifolds import FlatTorus as FlatTorus
     from flowatlas.manifolds import GeooptManifold as GeooptManifold
@@ -216,6 +224,7 @@ if TYPE_CHECKING:
     from flowatlas.manifolds import ProductManifold as ProductManifold
     from flowatlas.manifolds import Simplex as Simplex
     from flowatlas.manifolds import Sphere as Sphere
+    from flowatlas.manifolds import UnitQuaternions as UnitQuaternions
     from flowatlas.metrics import DiagonalMetric as DiagonalMetric
     from flowatlas.metrics import LandMetric as LandMetric
     from flowatlas.metrics import RbfMetric as RbfMetric
@@ -240,6 +249,7 @@ if TYPE_CHECKING:
     from flowatlas.paths import ProductPath as ProductPath
     from flowatlas.sampling import Exact as Exact
     from flowatlas.sampling import Hutchinson as Hutchinson
+    from flowatlas.sampling import Replacement as Replacement
     from flowatlas.sampling import Solution as Solution
     from flowatlas.sampling import encode as encode
     from flowatlas.sampling import integrate as integrate
@@ -247,6 +257,7 @@ if TYPE_CHECKING:
     from flowatlas.sampling import log_prob as log_prob
     from flowatlas.sampling import sample as sample
     from flowatlas.sampling import sample_with_log_prob as sample_with_log_prob
+    from flowatlas.sampling import token_bound as token_bound
     from flowatlas.schedulers import CondOT as CondOT
     from flowatlas.schedulers import ConvexCosine as ConvexCosine
     from flowatlas.schedulers import Cosine as Cosine
@@ -265,6 +276,7 @@ if TYPE_CHECKING:
     from flowatlas.solvers import Heun as Heun
     from flowatlas.solvers import Midpoint as Midpoint
     from flowatlas.solvers import PerSample as PerSample
+    from flowatlas.solvers import Resampling as Resampling
     from flowatlas.solvers import Shared as Shared
     from flowatlas.solvers import ShiftedGrid as ShiftedGrid
     from flowatlas.solvers import StochasticHeun as StochasticHeun
@@ -275,8 +287,10 @@ if TYPE_CHECKING:
     from flowatlas.sources import Dirichlet as Dirichlet
     from flowatlas.sources import Empirical as Empirical
     from flowatlas.sources import Gaussian as Gaussian
+    from flowatlas.sources import HarmonicChain as HarmonicChain
     from flowatlas.sources import Mask as Mask
     from flowatlas.sources import Source as Source
+    from flowatlas.sources import StudentT as StudentT
     from flowatlas.sources import Uniform as Uniform
     from flowatlas.sources import UniformTokens as UniformTokens
     from flowatlas.sources import WrappedNormal as WrappedNormal

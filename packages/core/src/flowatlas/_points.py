@@ -158,7 +158,8 @@ def fixed_masks(path: StatePath, fixed: Fixed | None, x: State) -> Mapping[str, 
         if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], Tensor)):
             raise ShapeError(
                 f"fixed[{name!r}]: got {type(pair).__name__}; it must be a pair (mask, value) of "
-                "tensors: which points are given, and a state that holds them."
+                "tensors: which points are given, and a state that holds them. A Replacement is "
+                "for sampling, with fields that were trained without fixed points."
             )
         mask, value = pair
         expected = by_name(x)[name].shape

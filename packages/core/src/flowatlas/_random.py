@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowatlas.errors import ConfigError, ShapeError
 
-__all__ = ["Generators", "draw", "rand", "randint", "randn"]
+__all__ = ["Generators", "check_floating", "draw", "rand", "randint", "randn"]
 
 #: None (the global generator), one generator, or one per sample of the batch.
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -59,6 +59,15 @@ def _device(
     return None if device is None else torch.device(device)
 
 
+def check_floating(dtype: torch.dtype | None) -> None:
+    """Raise `ConfigError` if continuous draws are wanted as integers, such as tokens."""
+    if dtype is not None and not dtype.is_floating_point:
+        raise ConfigError(
+            f"dtype: got {dtype}; draws from a continuous law are floating-point. For tokens use a "
+            "source of tokens, such as Mask() or UniformTokens()."
+        )
+
+
 def randn(
     shape: Sequence[int],
     *,
@@ -67,6 +76,7 @@ def randn(
     device: torch.device | str | None = None,
 ) -> Tensor:
     """Standard normal draws; as `torch.randn`, with per-sample generators."""
+    check_floating(dtype)
     return draw(
         lambda s, g: torch.randn(s, generator=g, dtype=dtype, device=_device(g, device)),
         shape,
@@ -82,6 +92,7 @@ def rand(
     device: torch.device | str | None = None,
 ) -> Tensor:
     """Uniform draws on [0, 1); as `torch.rand`, with per-sample generators."""
+    check_floating(dtype)
     return draw(
         lambda s, g: torch.rand(s, generator=g, dtype=dtype, device=_device(g, device)),
         shape,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowatlas.errors import CapabilityError, ShapeError
 
@@ -89,12 +90,21 @@ def call_field(
 
     Raises:
         ShapeError: it returns neither a tensor nor a mapping.
+        CapabilityError: it does not take one of the arguments that were given.
     """
-    if mask is None and fixed is None:
-        prediction = field(x, t) if condition is None else field(x, t, condition)
-    else:
-        given = {name: v for name, v in (("mask", mask), ("fixed", fixed)) if v is not None}
-        prediction = field(x, t, condition, **given)
+    given = {name: v for name, v in (("mask", mask), ("fixed", fixed)) if v is not None}
+    positional = (x, t) if condition is None and not given else (x, t, condition)
+    try:
+        prediction = field(*positional, **given)
+    except TypeError as error:
+        refused = _refused(field, positional, given)
+        if refused is None:
+            raise
+        raise CapabilityError(
+            f"{refused}: given, but {_name(field)} does not take it. Leave it out, or write the "
+            "model as model(x, t, condition=None, *, mask=None, fixed=None) with those that it "
+            "uses."
+        ) from error
     if not isinstance(prediction, Tensor) and not isinstance(prediction, Mapping):
         raise ShapeError(
             f"prediction: the model returned {type(prediction).__name__}; it must return a tensor "
@@ -102,6 +112,28 @@ def call_field(
             "more in a function that picks its output."
         )
     return prediction
+
+
+def _refused(field: Any, positional: tuple[Any, ...], given: Mapping[str, Any]) -> str | None:
+    """The argument that the field's signature has no place for; None if it has one for all."""
+    called = field.forward if isinstance(field, nn.Module) else field
+    try:
+        signature = inspect.signature(called)
+    except (TypeError, ValueError):
+        return None
+    tried: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [("x, t", positional[:2], {})]
+    tried += [("condition", positional, {})] if len(positional) > 2 else []
+    tried += [(name, positional, {name: value}) for name, value in given.items()]
+    for name, places, names in tried:
+        try:
+            signature.bind(*places, **names)
+        except TypeError:
+            return name
+    return None
+
+
+def _name(field: Any) -> str:
+    return getattr(field, "__name__", type(field).__name__)
 
 
 def check_condition(condition: Any, batch: int) -> None:

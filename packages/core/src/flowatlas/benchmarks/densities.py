@@ -18,7 +18,7 @@ __all__ = ["Row", "density"]
 #: Mean and standard deviation of a published test NLL.
 Row = tuple[float, float]
 
-_METHODS = ("geodesic", "geodesic-ot", "geodesic-marginal", "geodesic-fitted")
+METHODS_OF_DENSITIES = ("geodesic", "geodesic-ot", "geodesic-marginal", "geodesic-fitted")
 
 
 def density(
@@ -26,10 +26,11 @@ def density(
     space: str,
     picture: Picture,
     *,
-    flow_matching: Row,
-    diffusion_mixture: Row,
+    flow_matching: Row | None = None,
+    diffusion_mixture: Row | None = None,
     copies: bool = False,
     stand_in: str | None = None,
+    methods: tuple[str, ...] = METHODS_OF_DENSITIES,
 ) -> PointBenchmark:
     """The density of a named data set.
 
@@ -37,11 +38,12 @@ def density(
         data: the set.
         space: where it lies, in words.
         picture: what is drawn.
-        flow_matching: published by Chen and Lipman.
-        diffusion_mixture: published by Jo and Hwang.
+        flow_matching: published by Chen and Lipman, if it was.
+        diffusion_mixture: published by Jo and Hwang, if it was.
         copies: whether some test points are copies of training points.
         stand_in: the set of the publications, if it is not this one; then the rows are for
             orientation, and marked as not comparable.
+        methods: names, the default first.
     """
     published = (
         ("Riemannian flow matching", flow_matching, "Chen and Lipman, 2023, arXiv:2302.03660"),
@@ -53,7 +55,7 @@ def density(
         summary=f"{data.summary}; density on the {space}",
         data=f"{data.name}, {origin}; split 80/10/10 by seed",
         licence=data.licence,
-        methods={name: METHODS[name] for name in _METHODS},
+        methods={name: METHODS[name] for name in methods},
         presets=PRESETS[data.name],
         load=partial(_load, name=data.name, copies=copies),
         picture=picture,
@@ -68,6 +70,7 @@ def density(
                 note="" if stand_in is None else f"{stand_in} data",
             )
             for method, row, reference in published
+            if row is not None
         ),
     )
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from flowatlas.benchmarks.training import Trained
 
 __all__ = [
+    "AnglePairsPicture",
     "ImagePicture",
     "Picture",
     "PlanePicture",
@@ -56,12 +57,12 @@ class Picture(ABC):
         """The picture, from those arrays."""
 
 
-def _kept(x: Tensor) -> Array:
+def kept(x: Tensor) -> Array:
     kept: Array = x[:_KEPT].float().cpu().numpy()
     return kept
 
 
-def _on_cells(trained: Trained, points: Array) -> Array:
+def on_cells(trained: Trained, points: Array) -> Array:
     """Log density of the flow at points `(rows, columns, *point_shape)`."""
     x = torch.from_numpy(points).float().flatten(0, 1)
     device = next(trained.field.parameters()).device
@@ -83,9 +84,9 @@ class SpherePicture(Picture):
         latitude, longitude = (torch.from_numpy(angle) for angle in grid())
         cells = unit_vectors(latitude, longitude).numpy()
         return {
-            "points": _kept(problem.split.test),
-            "samples": _kept(samples),
-            "log_density": _on_cells(trained, cells),
+            "points": kept(problem.split.test),
+            "samples": kept(samples),
+            "log_density": on_cells(trained, cells),
         }
 
     def figure(self, arrays: Mapping[str, Array], title: str) -> Figure:
@@ -107,9 +108,9 @@ class TorusPicture(Picture):
         from flowatlas.plots.ramachandran import angle_grid
 
         return {
-            "points": _kept(problem.split.test),
-            "samples": _kept(samples),
-            "log_density": _on_cells(trained, angle_grid(72)),
+            "points": kept(problem.split.test),
+            "samples": kept(samples),
+            "log_density": on_cells(trained, angle_grid(72)),
         }
 
     def figure(self, arrays: Mapping[str, Array], title: str) -> Figure:
@@ -119,6 +120,32 @@ class TorusPicture(Picture):
             points=arrays["points"],
             samples=arrays["samples"],
             log_density=arrays["log_density"],
+            title=title,
+        )
+
+
+class AnglePairsPicture(Picture):
+    """Data and samples of a torus of many angles, a few pairs of them at a time.
+
+    Args:
+        names: of the angles.
+        pairs: which two are shown together.
+    """
+
+    def __init__(self, names: tuple[str, ...], pairs: tuple[tuple[int, int], ...]) -> None:
+        self.names, self.pairs = names, pairs
+
+    def arrays(self, trained: Trained, problem: Problem, samples: Tensor) -> dict[str, Array]:
+        return {"points": kept(problem.split.test), "samples": kept(samples)}
+
+    def figure(self, arrays: Mapping[str, Array], title: str) -> Figure:
+        from flowatlas.plots import angle_pairs
+
+        return angle_pairs(
+            points=arrays["points"],
+            samples=arrays["samples"],
+            names=self.names,
+            pairs=self.pairs,
             title=title,
         )
 
@@ -143,10 +170,10 @@ class PlanePicture(Picture):
         times = [i / 24 for i in range(1, 24)]
         moved = integrate(trained.field, trained.path, x_0, solver=Midpoint(steps=48), times=times)
         return {
-            "points": _kept(problem.split.test),
-            "samples": _kept(samples),
+            "points": kept(problem.split.test),
+            "samples": kept(samples),
             "trajectories": torch.stack(moved.x_t).float().cpu().numpy(),
-            "log_density": _on_cells(trained, plane_grid(self.half, 64)),
+            "log_density": on_cells(trained, plane_grid(self.half, 64)),
         }
 
     def figure(self, arrays: Mapping[str, Array], title: str) -> Figure:
@@ -166,7 +193,7 @@ class RotationPicture(Picture):
     """Maps of an axis, coloured by the turn about it."""
 
     def arrays(self, trained: Trained, problem: Problem, samples: Tensor) -> dict[str, Array]:
-        return {"points": _kept(problem.split.test), "samples": _kept(samples)}
+        return {"points": kept(problem.split.test), "samples": kept(samples)}
 
     def figure(self, arrays: Mapping[str, Array], title: str) -> Figure:
         from flowatlas.plots import rotations
@@ -180,8 +207,8 @@ class ImagePicture(Picture):
     def arrays(self, trained: Trained, problem: Problem, samples: Tensor) -> dict[str, Array]:
         assert problem.decode is not None
         return {
-            "points": _kept(problem.decode(problem.split.test[:100])),
-            "samples": _kept(problem.decode(samples[:100].double().cpu())),
+            "points": kept(problem.decode(problem.split.test[:100])),
+            "samples": kept(problem.decode(samples[:100].double().cpu())),
         }
 
     def figure(self, arrays: Mapping[str, Array], title: str) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from flowatlas.benchmarks.method import Method
 from flowatlas.couplings import Independent, MinibatchOT
 from flowatlas.errors import ConfigError
 from flowatlas.exact import EmpiricalFlow
-from flowatlas.manifolds import Euclidean, Manifold, Simplex
+from flowatlas.manifolds import Capability, Euclidean, Manifold, Simplex
 from flowatlas.objectives import FlowMatching
 from flowatlas.paths import AffinePath, DirichletPath, GeodesicPath
 from flowatlas.paths.continuous import ContinuousPath
@@ -48,9 +49,10 @@ class PointMethod(Method):
         path: `"affine"` (flat space), `"geodesic"`, or `"dirichlet"` (the simplex).
         scheduler: `"condot"`, `"cosine"`, `"linear-vp"` or `"quadratic"` (geodesic paths: the
             convex ones, condot and quadratic).
-        source: `"gaussian"`, `"uniform"`, `"dirichlet"` (of concentration one, on the simplex), or
-            `"fitted"`: a kernel estimate of the training points whose bandwidth is chosen on
-            validation points.
+        source: `"gaussian"`, `"uniform"`, `"dirichlet"` (of concentration one, on the simplex),
+            `"wrapped"`: a wrapped normal law with the mean and spread of the training points, for
+            spaces of infinite volume, or `"fitted"`: a kernel estimate of the training points whose
+            bandwidth is chosen on validation points.
         coupling: `"independent"`, or `"ot"`: exact optimal transport within the minibatch.
         prediction: what the network predicts.
         regression: on the velocity of each pair, `"conditional"`, or on that of all the training
@@ -76,7 +78,7 @@ class PointMethod(Method):
         for name, allowed in (
             ("path", ("affine", "geodesic", "dirichlet")),
             ("scheduler", (*_SCHEDULERS, "quadratic")),
-            ("source", ("gaussian", "uniform", "dirichlet", "fitted")),
+            ("source", ("gaussian", "uniform", "dirichlet", "wrapped", "fitted")),
             ("coupling", ("independent", "ot")),
             ("prediction", ("velocity", "target", "noise", "score", "logits")),
             ("regression", ("conditional", "marginal")),
@@ -91,13 +93,15 @@ class PointMethod(Method):
                 f"scheduler: got {self.scheduler!r}; a geodesic path needs a convex one, condot or "
                 "quadratic."
             )
-        if self.path == "affine" and self.source == "uniform":
+        if self.path == "affine" and self.source in ("uniform", "wrapped"):
             raise ConfigError(
-                "source: flat space has no uniform law; an affine path takes gaussian or fitted."
+                f"source: got {self.source!r}; flat space has no uniform law, and what would be "
+                "wrapped there is gaussian: an affine path takes gaussian or fitted."
             )
         if self.path == "geodesic" and self.source == "gaussian":
             raise ConfigError(
-                "source: a Gaussian lives in flat space; a geodesic path takes uniform or fitted."
+                "source: a Gaussian lives in flat space; a geodesic path takes uniform, wrapped or "
+                "fitted."
             )
         if self.path == "geodesic" and self.source == "dirichlet":
             raise ConfigError(
@@ -135,6 +139,12 @@ class PointMethod(Method):
         """Whether this method works on `manifold`."""
         if self.source == "dirichlet":
             return isinstance(manifold, Simplex)
+        needs = {"uniform": Capability.UNIFORM, "wrapped": Capability.WRAPPED}.get(self.source)
+        if needs is not None and needs not in manifold.capabilities:
+            return False
+        # A cut locus makes the mean of points ambiguous.
+        if self.source == "wrapped" and math.isfinite(manifold.injectivity_radius):
+            return False
         return (self.path == "affine") == isinstance(manifold, Euclidean)
 
     def build_path(self, manifold: Manifold, fitted: Source | None = None) -> ContinuousPath:
@@ -142,7 +152,7 @@ class PointMethod(Method):
 
         Args:
             manifold: of the points.
-            fitted: the source for methods whose source is fitted.
+            fitted: the source for methods whose source is fitted or wrapped.
 
         Raises:
             ConfigError: the method is not for this manifold, or a fitted source is not given.
@@ -151,7 +161,7 @@ class PointMethod(Method):
             raise ConfigError(
                 f"method: the path of {self.name!r} is {self.path}, which is not for {manifold!r}."
             )
-        if self.source == "fitted" and fitted is None:
+        if self.source in ("fitted", "wrapped") and fitted is None:
             raise ConfigError(f"method: {self.name!r} needs a source fitted to the training data.")
         if self.path == "dirichlet":
             assert isinstance(manifold, Simplex)
@@ -164,7 +174,7 @@ class PointMethod(Method):
             flat: dict[str, Source | None] = {"fitted": fitted, "dirichlet": Dirichlet(1.0)}
             source = flat.get(self.source, Gaussian())
             return AffinePath(self._scheduler(), source=source, prediction=self.prediction)
-        source = fitted if self.source == "fitted" else Uniform(manifold)
+        source = fitted if self.source in ("fitted", "wrapped") else Uniform(manifold)
         return GeodesicPath(manifold, source, self._scheduler(), prediction=self.prediction)
 
     def _scheduler(self) -> Scheduler:
@@ -207,6 +217,13 @@ METHODS = {
             source="uniform",
         ),
         PointMethod(
+            name="geodesic-late",
+            summary="geodesic path from the uniform law, independent coupling, at late times",
+            path="geodesic",
+            source="uniform",
+            times="late",
+        ),
+        PointMethod(
             name="geodesic-ot",
             summary="geodesic path from the uniform law, minibatch optimal transport",
             path="geodesic",
@@ -226,6 +243,19 @@ METHODS = {
             summary="geodesic path from a kernel estimate of the training points",
             path="geodesic",
             source="fitted",
+        ),
+        PointMethod(
+            name="geodesic-wrapped",
+            summary="geodesic path from a wrapped normal law fitted to the training points",
+            path="geodesic",
+            source="wrapped",
+        ),
+        PointMethod(
+            name="geodesic-wrapped-ot",
+            summary="geodesic path from a fitted wrapped normal law, minibatch optimal transport",
+            path="geodesic",
+            source="wrapped",
+            coupling="ot",
         ),
         PointMethod(
             name="condot",

@@ -51,7 +51,7 @@ def named_problem(name: str, seed: int, data_root: object = None, *, copies: boo
     """
     parts = split(load(name, data_root=data_root), seed)  # type: ignore[arg-type]
     distinct = ~is_copy(parts.test, parts.train) if copies else None
-    return Problem(dataset(name).manifold(), parts, distinct)
+    return Problem(dataset(name).space(), parts, distinct)
 
 
 def drawn_problem(manifold: Manifold, law: Source, shape: tuple[int, ...], seed: int) -> Problem:

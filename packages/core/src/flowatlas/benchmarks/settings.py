@@ -62,12 +62,22 @@ _EARTH = replace(
 _EARTH_GPU = replace(_GPU, width=2048, scales=_EARTH_SCALES, lr=1e-4, select=10)
 _TORSION = replace(_CPU, lr=2e-3, steps=5_000, harmonics=4, select=5, score_points=4096)
 _TORSION_GPU = replace(_GPU, width=512, depth=6, harmonics=8, lr=2e-4, select=10)
+# The exact divergence takes a backward pass for each of six or seven angles: few points decide.
+_MANY_ANGLES = replace(
+    _CPU, optimizer="muon", lr=4e-3, steps=4000, select=2, select_points=400, score_points=1000
+)
+# The exact divergence of matrices has many directions, and logarithms of matrices take time.
+_CURVED = replace(_CPU, batch=256, steps=6000, score_points=2000)
 
 PRESETS: dict[str, dict[str, PointPreset]] = {
     "toy/two_moons": _PLANE,
     "toy/eight_gaussians": _PLANE,
     "toy/checkerboard": _PLANE,
     "so3/toy": {"demo": _DEMO, "cpu": _CPU, "gpu": _GPU},
+    "hyperbolic/lorentz": {"demo": _DEMO, "cpu": _CURVED, "gpu": _GPU},
+    "hyperbolic/poincare": {"demo": _DEMO, "cpu": _CURVED, "gpu": _GPU},
+    "spd/two": {"demo": _DEMO, "cpu": _CURVED, "gpu": _GPU},
+    "spd/three": {"demo": _DEMO, "cpu": _CURVED, "gpu": _GPU},
     "demo/digits": {
         "demo": replace(_DEMO, width=256, lr=1e-3, weight_decay=0.01, select=3, select_points=180),
         "cpu": replace(_CPU, weight_decay=0.01, steps=10_000, select=10, select_points=180),
@@ -102,4 +112,7 @@ PRESETS: dict[str, dict[str, PointPreset]] = {
     "torsion/glycine": {"cpu": _TORSION, "gpu": _TORSION_GPU},
     "torsion/proline": {"cpu": _TORSION, "gpu": _TORSION_GPU},
     "torsion/prepro": {"cpu": _TORSION, "gpu": _TORSION_GPU},
+    "torsion/rna": {"cpu": replace(_MANY_ANGLES, harmonics=8), "gpu": _TORSION_GPU},
+    "torsion/sidechain": {"cpu": _MANY_ANGLES, "gpu": _TORSION_GPU},
+    "torsion/sidechain-lysine": {"cpu": _MANY_ANGLES, "gpu": _TORSION_GPU},
 }

@@ -1,24 +1,37 @@
-"""`toy/*` and `so3/toy`: known densities, so that the best possible NLL is known too."""
+"""`toy/*`, `so3/toy`, `hyperbolic/*` and `spd/*`: laws of known density.
+
+The best possible NLL is then known too: that of the exact density.
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
+from flowatlas.benchmarks.curved_pictures import DiscPicture, EllipsePicture
 from flowatlas.benchmarks.pictures import Picture, PlanePicture, RotationPicture
 from flowatlas.benchmarks.point_method import METHODS
 from flowatlas.benchmarks.points import PointBenchmark
 from flowatlas.benchmarks.problem import Problem, drawn_problem
 from flowatlas.benchmarks.settings import PRESETS
-from flowatlas.data import rotations, toy
+from flowatlas.data import hyperbolic, rotations, spd, toy
 from flowatlas.data.dataset import DataSet
 
-__all__ = ["CHECKERBOARD", "EIGHT_GAUSSIANS", "ROTATIONS", "TWO_MOONS"]
+__all__ = [
+    "CHECKERBOARD",
+    "EIGHT_GAUSSIANS",
+    "LORENTZ",
+    "POINCARE",
+    "ROTATIONS",
+    "SPD_THREE",
+    "SPD_TWO",
+    "TWO_MOONS",
+]
 
 
 def _load(seed: int, _: Path | None, *, data: DataSet, shape: tuple[int, ...]) -> Problem:
     assert data.law is not None
-    return drawn_problem(data.manifold(), data.law(), shape, seed)
+    return drawn_problem(data.space(), data.law(), shape, seed)
 
 
 def _known(
@@ -41,3 +54,14 @@ TWO_MOONS = _known(toy.TWO_MOONS, (2,), _PLANE, PlanePicture(2.0))
 EIGHT_GAUSSIANS = _known(toy.EIGHT_GAUSSIANS, (2,), _PLANE, PlanePicture(3.2))
 CHECKERBOARD = _known(toy.CHECKERBOARD, (2,), _PLANE, PlanePicture(2.6))
 ROTATIONS = _known(rotations.ROTATIONS, (3, 3), ("geodesic", "geodesic-ot"), RotationPicture())
+
+_WRAPPED = ("geodesic-wrapped", "geodesic-wrapped-ot")
+LORENTZ = _known(
+    hyperbolic.LORENTZ,
+    (3,),
+    _WRAPPED,
+    DiscPicture(hyperbolic.disc_points, hyperbolic.hyperboloid_points),
+)
+POINCARE = _known(hyperbolic.POINCARE, (2,), _WRAPPED, DiscPicture())
+SPD_TWO = _known(spd.TWO, (2, 2), _WRAPPED, EllipsePicture())
+SPD_THREE = _known(spd.THREE, (3, 3), _WRAPPED, EllipsePicture())

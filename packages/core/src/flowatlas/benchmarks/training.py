@@ -17,9 +17,11 @@ from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
 from flowatlas.benchmarks.metrics import negative_log_likelihood
 from flowatlas.benchmarks.point_method import PointMethod
 from flowatlas.benchmarks.point_preset import PointPreset
+from flowatlas.benchmarks.wrapped_fit import wrapped_fit
 from flowatlas.manifolds import Euclidean, FlatTorus, Manifold
 from flowatlas.networks import MLP, Features, MultiScale, Periodic
 from flowatlas.paths.continuous import ContinuousPath
+from flowatlas.sources import Source
 from flowatlas.training import TensorData
 
 __all__ = ["Trained", "build_network", "train_flow"]
@@ -108,7 +110,11 @@ def train_flow(
         DataError: the directory cannot be written, or a checkpoint is corrupt.
     """
     notes: dict[str, str] = {}
-    fitted = None
+    fitted: Source | None = None
+    if method.source == "wrapped":
+        wrapped = wrapped_fit(manifold, train)
+        fitted = wrapped
+        notes["source"] = f"wrapped normal, spread {wrapped.spread:.3g}"
     if method.source == "fitted":
         found = fixed_bandwidth(manifold, train, validation)
         fitted = found.density
@@ -137,9 +143,11 @@ def train_flow(
     result = fit_network(network, objective, data, task, callbacks=[snapshots])
     candidates = snapshots.saved(result.step)
     candidates[result.step] = result.checkpoint
-    best, reason = _best(candidates, path, validation, preset)
+    # Weights are loaded into it: not every manifold can be made again from a file.
+    network = build_network(preset, method, manifold, event_shape, seed)
+    best, reason = _best(candidates, path, validation, preset, network)
     notes["checkpoint"] = reason
-    field = load_fitted(candidates[best], preset)
+    field = load_fitted(candidates[best], preset, network)
     return Trained(field, path, result.step, result.seconds, loss_arrays(result.log), notes)
 
 
@@ -148,6 +156,7 @@ def _best(
     path: ContinuousPath,
     validation: Tensor,
     preset: PointPreset,
+    network: nn.Module,
 ) -> tuple[int, str]:
     """The step with the lowest validation NLL, and that choice in words."""
     if len(candidates) == 1:
@@ -156,7 +165,7 @@ def _best(
     points = validation[: preset.select_points].float().to(preset.torch_device)
     nll = {}
     for step, file in candidates.items():
-        field = load_fitted(file, preset)
+        field = load_fitted(file, preset, network)
         found = negative_log_likelihood(field, path, points, rtol=preset.rtol, atol=preset.atol)
         nll[step] = found.nll
     best = min(nll, key=lambda step: nll[step] if np.isfinite(nll[step]) else np.inf)

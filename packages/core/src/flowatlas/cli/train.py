@@ -144,7 +144,7 @@ def _points(options: Any) -> tuple[Tensor, Manifold]:
         manifold = named_manifold(options.manifold or "euclidean")
         return read_points(path, manifold, key=options.key, degrees=options.degrees), manifold
     x = load(options.data, data_root=options.data_root)
-    manifold = dataset(options.data).manifold()
+    manifold = dataset(options.data).space()
     declared = plugins.name_of(plugins.MANIFOLDS, type(manifold))
     if options.manifold not in (None, declared):
         raise ConfigError(

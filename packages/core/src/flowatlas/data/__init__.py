@@ -16,6 +16,15 @@ from flowatlas.data.rotations import rotation_mixture as rotation_mixture
 from flowatlas.data.splits import Split as Split
 from flowatlas.data.splits import is_copy as is_copy
 from flowatlas.data.splits import split as split
+from flowatlas.data.text import ALPHABET as ALPHABET
+from flowatlas.data.text import Corpus as Corpus
+from flowatlas.data.text import decode_text as decode_text
+from flowatlas.data.text import encode_text as encode_text
+from flowatlas.data.text import normalised_text as normalised_text
+from flowatlas.data.text import shared_passages as shared_passages
+from flowatlas.data.text import text_windows as text_windows
+from flowatlas.data.text import topics as topics
 from flowatlas.data.toy import Checkerboard as Checkerboard
 from flowatlas.data.toy import EightGaussians as EightGaussians
 from flowatlas.data.toy import TwoMoons as TwoMoons
+from flowatlas.data.wrapped_mixture import WrappedMixture as WrappedMixture

@@ -5,27 +5,41 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from flowatlas import plugins
 from flowatlas.data.dataset import DataSet
 from flowatlas.data.files import find, verify
-from flowatlas.errors import DataError, GeometryError, ShapeError
 
 __all__ = ["builtin_sets", "dataset", "dataset_names", "load", "verify_file"]
 
 
 def builtin_sets() -> tuple[DataSet, ...]:
     """The sets of this package."""
-    from flowatlas.data import earth, lidar, packaged, rotations, single_cell, torsion, toy
+    from flowatlas.data import (
+        earth,
+        hyperbolic,
+        lidar,
+        packaged,
+        rna,
+        rotations,
+        sidechains,
+        single_cell,
+        spd,
+        text,
+        torsion,
+        toy,
+    )
 
     return (
         *(earth.VOLCANO, earth.EARTHQUAKE, earth.FLOOD, earth.FIRE),
         *(torsion.GENERAL, torsion.GLYCINE, torsion.PROLINE, torsion.PREPRO),
+        *(rna.RNA, sidechains.ARGININE, sidechains.LYSINE),
         *(packaged.CITIES, packaged.DIGITS),
         *(toy.TWO_MOONS, toy.EIGHT_GAUSSIANS, toy.CHECKERBOARD),
         rotations.ROTATIONS,
+        text.TOPICS,
+        *(hyperbolic.LORENTZ, hyperbolic.POINCARE, spd.TWO, spd.THREE),
         *(single_cell.EMT, single_cell.LINEAGE, lidar.RAINIER),
     )
 
@@ -46,18 +60,19 @@ def dataset(name: str) -> DataSet:
 
 
 def load(name: str, *, data_root: str | os.PathLike[str] | None = None) -> Tensor:
-    """Points of a named set, checked.
+    """Points or tokens of a named set, checked.
 
     Args:
         name: such as `earth/volcano`; `flowatlas data list` shows them all.
         data_root: directory with data files; FLOWATLAS_DATA, then the cache, if None.
 
     Returns:
-        `(n, *point_shape)` in float64.
+        Points `(n, *point_shape)` in float64, or tokens `(n, length)` in int64.
 
     Raises:
         ConfigError: the name is unknown.
-        DataError: the file is missing or not the right one, or its content is no set of points.
+        DataError: the file is missing or not the right one, or its content is no set of points or
+            tokens.
 
     Example:
         ```python
@@ -66,13 +81,7 @@ def load(name: str, *, data_root: str | os.PathLike[str] | None = None) -> Tenso
     """
     data = dataset(name)
     path = find(data, data_root)
-    x = data.read(path)
-    manifold = data.manifold()
-    try:
-        manifold.check_point(x, name)
-    except (GeometryError, ShapeError) as error:
-        raise DataError(f"{path or data.origin}: {error}") from error
-    return x.to(torch.float64)
+    return data.checked(data.read(path), str(path or data.origin))
 
 
 def verify_file(name: str, *, data_root: str | os.PathLike[str] | None = None) -> Path | None:

@@ -9,6 +9,7 @@ from flowatlas.exact.empirical_flow import EmpiricalFlow as EmpiricalFlow
 from flowatlas.exact.gaussian_flow import ExactGaussianFlow as ExactGaussianFlow
 from flowatlas.exact.gaussian_mixture import GaussianMixture as GaussianMixture
 from flowatlas.exact.mixture_flow import ExactMixtureFlow as ExactMixtureFlow
+from flowatlas.exact.product_flow import ExactProductFlow as ExactProductFlow
 from flowatlas.exact.sphere_flow import ExactSphereFlow as ExactSphereFlow
 from flowatlas.exact.token_chain import ExactTokenChain as ExactTokenChain
 from flowatlas.exact.torus_flow import ExactTorusFlow as ExactTorusFlow

@@ -10,7 +10,7 @@ from torch import Tensor
 from flowatlas._points import by_name
 from flowatlas.errors import CapabilityError, ConfigError, ShapeError
 from flowatlas.guidance.base import Guidance, Moment, Scale, Values
-from flowatlas.paths.base import StatePath
+from flowatlas.paths.base import Path, StatePath
 from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.state import State
 
@@ -54,7 +54,7 @@ class Pull:
         strength: in place of the path's own formula.
 
     Raises:
-        CapabilityError: a path without a formula, and no `strength`.
+        CapabilityError: a path without a formula and no `strength`, or with both.
     """
 
     def __init__(
@@ -62,26 +62,48 @@ class Pull:
     ) -> None:
         self.scale, self.strength = dict(scale), strength
         self.earliest = 0.0
-        if strength is None:
-            for name in scale:
-                part = path.components[name]
-                part.tilt(torch.zeros(1, 1, 1), torch.full((1,), 0.5))
+        for name in scale:
+            part = path.components[name]
+            if strength is None and part.tilts:
                 self.earliest = max(self.earliest, part.tilt_start)
+            elif strength is None or part.tilts:
+                raise CapabilityError(_no_tilt(part) if strength is None else _no_strength(part))
 
     def added(
-        self, path: StatePath, values: Values, gradients: Values, t: Tensor, inside: Tensor
+        self,
+        path: StatePath,
+        values: Values,
+        gradients: Values,
+        x: State,
+        t: Tensor,
+        inside: Tensor,
     ) -> dict[str, Tensor]:
         """`values`, pulled where `inside`, `(batch,)`."""
         pulled = dict(values)
+        state = by_name(x)
         for name, w in self.scale.items():
             g = gradients[name]
             if self.strength is None:
-                change = path.components[name].tilt(g, t)
+                change = path.components[name].tilt(g, state[name], t)
             else:
                 change = g * _expanded(self.strength(t), g)
             factor = torch.where(inside, w, 0.0).to(g.dtype)
             pulled[name] = values[name] + change * _expanded(factor, g)
         return pulled
+
+
+def _no_tilt(part: Path) -> str:
+    return (
+        f"path: the velocity of {type(part).__name__} is no function of the score, so what a "
+        "gradient adds to it is not known. Pass strength=, a function of t."
+    )
+
+
+def _no_strength(part: Path) -> str:
+    return (
+        f"strength: {type(part).__name__} knows what a gradient adds to its velocity. Leave it "
+        "out, and use scale= to pull more or less."
+    )
 
 
 def gradient(

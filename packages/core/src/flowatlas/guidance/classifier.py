@@ -21,9 +21,10 @@ class Classifier(Guidance):
 
     $$\nabla \log p_t(x \mid y) = \nabla \log p_t(x) + w \, \nabla_{x} \log p_t(y \mid x)$$
 
-    On an affine path with a Gaussian source a change of score is a change of velocity
-    (`AffinePath.tilt`): with the exact likelihood of noisy states and w = 1 the samples are those
-    of $p(x \mid y)$. The classifier has to know the noise: it is called at $x_t$ and t.
+    On an affine path with a Gaussian source a change of score is a change of velocity, and on a
+    Dirichlet path one of the probabilities (`path.tilt`): with the exact likelihood of noisy states
+    and w = 1 the samples are those of $p(x \mid y)$. The classifier has to know the noise: it is
+    called at $x_t$ and t.
 
     On other paths there is no such formula. `strength` then says what the gradient, a tangent
     vector, is multiplied by: a pull towards y, whose law is not known.
@@ -35,17 +36,18 @@ class Classifier(Guidance):
             state, and the condition whatever the sampler was given.
         scale: w, for all continuous components or, by name, for some (tokens have no gradient,
             `TokenClassifier` is theirs).
-        strength: factor of the gradient, `(batch,)` to `(batch,)`, in place of the path's formula.
+        strength: factor of the gradient, `(batch,)` to `(batch,)`, for paths without a formula.
         interval: times at which to guide.
 
     Raises:
-        CapabilityError: a path without a formula and no `strength`, or a scale for tokens.
+        CapabilityError: a path without a formula and no `strength`, or with both; a scale for
+            tokens.
         ConfigError: a scale for no component, an interval that is none.
         ShapeError: when called, a likelihood of another shape.
 
     Reference: Diffusion Models Beat GANs on Image Synthesis, Dhariwal and Nichol, 2021,
     arXiv:2105.05233; Score-Based Generative Modeling through SDEs, Song et al., 2020,
-    arXiv:2011.13456, for the score.
+    arXiv:2011.13456, for the score; on Dirichlet paths Stark et al., 2024, arXiv:2402.05841.
 
     Example:
         ```python
@@ -84,4 +86,4 @@ class Classifier(Guidance):
             return self.log_likelihood(x, t, moment.condition), {}
 
         found, _ = gradient(likelihood, moment, pulls(self, self.scale), "log_likelihood")
-        return pull.added(self.path, values, found, t, inside)
+        return pull.added(self.path, values, found, moment.x, t, inside)

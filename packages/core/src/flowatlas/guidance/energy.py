@@ -33,12 +33,12 @@ class Energy(Guidance):
         path: what it was trained on.
         energy: of predicted data `x_1`, the whole state with its tokens as they are, to `(batch,)`.
         scale: w, for all continuous components or, by name, for some.
-        strength: factor of the gradient, `(batch,)` to `(batch,)`, for paths that have no formula:
-            all but affine ones with a Gaussian source.
+        strength: factor of the gradient, `(batch,)` to `(batch,)`, for paths without a formula.
         interval: times at which to guide.
 
     Raises:
-        CapabilityError: a path without a formula and no `strength`, or a scale for tokens.
+        CapabilityError: a path without a formula and no `strength`, or with both; a scale for
+            tokens.
         ConfigError: a scale for no component, an interval that is none.
         ShapeError: when called, an energy of another shape.
 
@@ -74,6 +74,7 @@ class Energy(Guidance):
         if not bool(inside.any()):
             return self.predict(self.field, moment, [moment.condition])[0]
         pull = Pull(self.path, self.scale, self.strength)
+        t = moment.t.clamp(min=pull.earliest)
 
         def likelihood(x: State) -> tuple[Tensor, Values]:
             here = Moment(x, moment.t, moment.condition, moment.mask, moment.fixed)
@@ -81,7 +82,7 @@ class Energy(Guidance):
             return -self.energy(self._end(x, moment.t, values)), values
 
         found, values = gradient(likelihood, moment, pulls(self, self.scale), "energy")
-        return pull.added(self.path, values, found, moment.t, inside)
+        return pull.added(self.path, values, found, moment.x, t, inside)
 
     def _end(self, x: State, t: Tensor, values: Values) -> Any:
         """The predicted data of the components that are pulled, the others as they are."""

@@ -6,8 +6,12 @@ from flowatlas.manifolds.euclidean import Euclidean as Euclidean
 from flowatlas.manifolds.geoopt_adapter import GeooptManifold as GeooptManifold
 from flowatlas.manifolds.lorentz import Lorentz as Lorentz
 from flowatlas.manifolds.product import ProductManifold as ProductManifold
+from flowatlas.manifolds.quaternions import UnitQuaternions as UnitQuaternions
 from flowatlas.manifolds.se3 import SE3 as SE3
 from flowatlas.manifolds.simplex import Simplex as Simplex
 from flowatlas.manifolds.so3 import SO3 as SO3
+from flowatlas.manifolds.spd import SPD as SPD
+from flowatlas.manifolds.spd import LogCholeskySPD as LogCholeskySPD
+from flowatlas.manifolds.spd import LogEuclideanSPD as LogEuclideanSPD
 from flowatlas.manifolds.sphere import Sphere as Sphere
 from flowatlas.manifolds.torus import FlatTorus as FlatTorus

@@ -18,9 +18,14 @@ __all__ = [
     "inverse_right_jacobian",
     "log",
     "nearest_rotation",
+    "quaternion_exp",
+    "quaternion_log",
+    "quaternion_product",
+    "quaternion_quotient",
     "quaternion_to_rotation",
     "rotation_to_quaternion",
     "tighten",
+    "upper",
 ]
 
 _SMALL_SQUARE = 1e-2  # five terms of each series are then exact to rounding in float64
@@ -54,7 +59,20 @@ def log(rotation: Tensor) -> Tensor:
     It goes through the unit quaternion, which is well conditioned at every angle; formulae with the
     trace lose half the digits near 0 and pi.
     """
-    q = rotation_to_quaternion(rotation)
+    return quaternion_log(rotation_to_quaternion(rotation))
+
+
+def quaternion_exp(u: Tensor) -> Tensor:
+    r"""Unit quaternion $(\cos\frac\theta2, \frac{\sin(\theta/2)}{\theta} u)$ of the rotation by
+    $\theta = |u|$ radians about u, `(..., 3)` to `(..., 4)`."""
+    square = (u * u).sum(-1, keepdim=True) / 4
+    sinc = _by_square(square, lambda z: torch.sinc(z.sqrt() / math.pi), _SINC)
+    cosine = _by_square(square, lambda z: torch.cos(z.sqrt()), _COSINE)
+    return torch.cat([cosine, sinc * u / 2], -1)
+
+
+def quaternion_log(q: Tensor) -> Tensor:
+    """Rotation vector of length at most pi of unit quaternions `(..., 4)` with w >= 0."""
     w, v = q[..., :1], q[..., 1:]
     square = (v * v).sum(-1, keepdim=True)
     small = square < _SMALL_SQUARE / 25
@@ -98,8 +116,7 @@ def rotation_to_quaternion(rotation: Tensor) -> Tensor:
     ).unflatten(-1, (4, 4))
     best = four_squares.detach().argmax(-1, keepdim=True)
     row = candidates.gather(-2, best[..., None].expand(*best.shape, 4)).squeeze(-2)
-    q = row / (2 * four_squares.gather(-1, best).sqrt())
-    return torch.where(q[..., :1] < 0, -q, q)
+    return upper(row / (2 * four_squares.gather(-1, best).sqrt()))
 
 
 def quaternion_to_rotation(q: Tensor) -> Tensor:
@@ -112,6 +129,32 @@ def quaternion_to_rotation(q: Tensor) -> Tensor:
     ]  # fmt: skip
     matrix: Tensor = torch.stack(rows, -1).unflatten(-1, (3, 3))
     return matrix
+
+
+def quaternion_product(p: Tensor, q: Tensor) -> Tensor:
+    """Hamilton's product: the quaternion of the product of the rotations."""
+    a, u = p[..., :1], p[..., 1:]
+    b, v = q[..., :1], q[..., 1:]
+    cross: Tensor = torch.linalg.cross(u, v)
+    return torch.cat([a * b - (u * v).sum(-1, keepdim=True), a * v + b * u + cross], -1)
+
+
+def quaternion_quotient(p: Tensor, q: Tensor) -> Tensor:
+    """p^-1 q or -p^-1 q of unit quaternions, that with w >= 0.
+
+    From the difference to p, so that close rotations do not cancel.
+    """
+    cosine = (p * q).sum(-1, keepdim=True)
+    q = torch.where(cosine < 0, -q, q)
+    gap = q - p
+    cross: Tensor = torch.linalg.cross(p[..., 1:], gap[..., 1:])
+    v = p[..., :1] * gap[..., 1:] - gap[..., :1] * p[..., 1:] - cross
+    return torch.cat([torch.where(cosine < 0, -cosine, cosine), v], -1)
+
+
+def upper(q: Tensor) -> Tensor:
+    """Of q and -q, which are one rotation, that with w >= 0."""
+    return torch.where(q[..., :1] < 0, -q, q)
 
 
 def nearest_rotation(x: Tensor, iterations: int = 8) -> Tensor:
@@ -191,6 +234,7 @@ def _horner(z: Tensor, coefficients: Sequence[float]) -> Tensor:
 
 # Taylor coefficients in the square of the angle (for the arctangent, of its argument).
 _SINC = (1.0, -1 / 6, 1 / 120, -1 / 5040, 1 / 362880)
+_COSINE = (1.0, -1 / 2, 1 / 24, -1 / 720, 1 / 40320)
 _VERSINE = (1 / 2, -1 / 24, 1 / 720, -1 / 40320, 1 / 3628800)
 _INVERSE_JACOBIAN = (1 / 12, 1 / 720, 1 / 30240, 1 / 1209600, 1 / 47900160)
 _ARCTAN = (1.0, -1 / 3, 1 / 5, -1 / 7, 1 / 9)

@@ -75,7 +75,9 @@ class Manifold(ABC):
             its ambient space, 0 for charts and Lie algebras.
         injectivity_radius: geodesics shorter than this are unique; `inf` without a cut locus.
         is_chart: whether tangents are coordinate velocities whose volume density, `log_volume`,
-            varies: then the divergence has a term for it.
+            varies: then the divergence has a term for it. The tangents of a chart make up one
+            linear space, a subspace of the stored coordinates if `codim` is positive, as symmetric
+            matrices are.
         capabilities: the `Capability` members whose methods are implemented.
     """
 

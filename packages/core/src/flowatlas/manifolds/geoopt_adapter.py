@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowatlas.errors import ConfigError
+from flowatlas.errors import CapabilityError, ConfigError
+from flowatlas.manifolds._spectral import log_sinhc
 from flowatlas.manifolds.base import Capability, Manifold
 
 __all__ = ["GeooptManifold"]
@@ -27,15 +28,20 @@ class GeooptManifold(Manifold):
         injectivity_radius: geodesics shorter than this are unique.
         log_volume: for manifolds given in coordinates, log sqrt(det G), `(..., *point)` to `(...)`;
             likelihoods on them need it. `poincare_log_volume` is that of the Poincare ball.
+        log_det_expmap: log |det d exp_x(u)| in orthonormal bases, a function of the length |u| and
+            the dimension, for spaces without a cut locus; with it the manifold has wrapped normal
+            laws. `hyperbolic_log_det` is that of hyperbolic space.
         tolerance: residual allowed of user data by dtype; geoopt's maps are less accurate.
 
     Raises:
-        ConfigError: not a geoopt manifold.
+        ConfigError: not a geoopt manifold; a `log_det_expmap` where geodesics are not unique.
 
     Example:
         ```python
         ball = geoopt.PoincareBall()
-        manifold = GeooptManifold(ball, log_volume=poincare_log_volume)
+        manifold = GeooptManifold(
+            ball, log_volume=poincare_log_volume, log_det_expmap=hyperbolic_log_det
+        )
         ```
     """
 
@@ -48,6 +54,7 @@ class GeooptManifold(Manifold):
         codim: int = 0,
         injectivity_radius: float = math.inf,
         log_volume: Callable[[Tensor], Tensor] | None = None,
+        log_det_expmap: Callable[[Tensor, int], Tensor] | None = None,
         tolerance: Mapping[torch.dtype, float] | None = None,
     ) -> None:
         import geoopt  # half a second that only its users should pay
@@ -63,6 +70,14 @@ class GeooptManifold(Manifold):
         self.injectivity_radius = injectivity_radius
         self.is_chart = log_volume is not None
         self._log_volume = log_volume
+        if log_det_expmap is not None:
+            if math.isfinite(injectivity_radius):
+                raise ConfigError(
+                    "log_det_expmap: is for spaces without a cut locus, where the logarithm is the "
+                    f"only preimage; injectivity_radius is {injectivity_radius:g}. Leave it out."
+                )
+            self.capabilities = self.capabilities | {Capability.WRAPPED}
+        self._log_det_expmap = log_det_expmap
         if tolerance is not None:
             self.tolerance = tolerance
 
@@ -71,7 +86,14 @@ class GeooptManifold(Manifold):
         return y
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
-        u: Tensor = self.manifold.logmap(x, y)
+        try:
+            u: Tensor = self.manifold.logmap(x, y)
+        except NotImplementedError as error:
+            raise CapabilityError(
+                f"manifold: geoopt's {type(self.manifold).__name__} has no logmap, so no geodesic "
+                "leads from source to data. Use a manifold that has one, such as a sphere, "
+                "SymmetricPositiveDefinite or PoincareBall."
+            ) from error
         return u
 
     def projx(self, x: Tensor) -> Tensor:
@@ -112,6 +134,16 @@ class GeooptManifold(Manifold):
         basis: Tensor = (weights.mT @ rows.flatten(len(lead) + 1)).unflatten(-1, shape)
         return basis
 
+    def exp_preimages(self, x: Tensor, y: Tensor, images: int) -> Tensor:
+        if self._log_det_expmap is None:
+            self._lacks(Capability.WRAPPED)
+        return self.logmap(x, y).unsqueeze(0)
+
+    def log_det_expmap(self, x: Tensor, u: Tensor) -> Tensor:
+        if self._log_det_expmap is None:
+            self._lacks(Capability.WRAPPED)
+        return self._log_det_expmap(self.norm(x, u), self.dimension(self.point_shape_of(x)))
+
     def noise_shape(self, x: Tensor) -> tuple[int, ...]:
         lead = x.shape[: x.ndim - self.point_ndim]
         return (*lead, self.dimension(self.point_shape_of(x)))
@@ -123,6 +155,11 @@ class GeooptManifold(Manifold):
 
     def __repr__(self) -> str:
         return f"GeooptManifold({type(self.manifold).__name__})"
+
+
+def hyperbolic_log_det(length: Tensor, dimension: int) -> Tensor:
+    """(n - 1) log(sinh(r) / r): log |det d exp(u)| at |u| = r in curvature -1."""
+    return (dimension - 1) * log_sinhc(length)
 
 
 def poincare_log_volume(x: Tensor) -> Tensor:

@@ -243,4 +243,4 @@ def root(x: Tensor) -> Tensor:
 
     The smallest normal number stands for zero there; its root is far below rounding.
     """
-    return x.clamp(min=torch.finfo(x.dtype).tiny).sqrt()
+    return x.clamp(min=torch.finfo(x.dtype).tiny).sqrt_()

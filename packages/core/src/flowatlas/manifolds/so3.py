@@ -11,12 +11,12 @@ from torch import Tensor
 from flowatlas._random import Generators, randn
 from flowatlas.errors import ShapeError
 from flowatlas.manifolds import _rotations as rotations
-from flowatlas.manifolds.base import Capability, Manifold
+from flowatlas.manifolds._rotation_group import RotationGroup
 
 __all__ = ["SO3"]
 
 
-class SO3(Manifold):
+class SO3(RotationGroup):
     r"""Rotation matrices, with tangents as body-frame angular velocities.
 
     $$\exp_R(w) = R \exp(\hat w), \qquad \log_R(S) = \log(R^\top S)^\vee, \qquad
@@ -32,11 +32,6 @@ class SO3(Manifold):
     """
 
     point_ndim = 2
-    injectivity_radius = math.pi
-    capabilities = frozenset(Capability)
-
-    def tangent_shape(self, point_shape: Sequence[int]) -> tuple[int, ...]:
-        return (3,)
 
     def check_shape(self, x: Tensor, name: str = "x") -> None:
         if x.ndim < 2 or x.shape[-2:] != (3, 3):
@@ -54,12 +49,6 @@ class SO3(Manifold):
     def projx(self, x: Tensor) -> Tensor:
         return rotations.nearest_rotation(x)
 
-    def proju(self, x: Tensor, u: Tensor) -> Tensor:
-        return u
-
-    def inner(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        return (u * v).sum(-1)
-
     def pairwise_squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
         # |R - S| = 2 sqrt(2) sin(angle / 2) keeps the digits that the trace loses for close pairs.
         x, y = x.reshape(len(x), -1, 9), y.reshape(len(y), -1, 9)
@@ -67,16 +56,9 @@ class SO3(Manifold):
         half = torch.asin((chord / math.sqrt(8)).clamp(max=1.0))
         return (2 * half).square().sum(0)
 
-    def geodesic(self, x_0: Tensor, x_1: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        u = self.logmap(x_0, x_1)
-        return self.expmap(x_0, s.unsqueeze(-1) * u), u
-
     def retract(self, x: Tensor, u: Tensor) -> Tensor:
         # Rounding would add up over the steps of a solver.
         return rotations.tighten(x @ rotations.exp(u))
-
-    def pullback(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        return rotations.inverse_right_jacobian(u, v)
 
     def pushforward(self, x: Tensor, u: Tensor) -> Tensor:
         return x @ rotations.hat(u)
@@ -93,20 +75,3 @@ class SO3(Manifold):
         return rotations.quaternion_to_rotation(
             q / torch.linalg.vector_norm(q, dim=-1, keepdim=True)
         )
-
-    def uniform_log_prob(self, x: Tensor) -> Tensor:
-        return x.new_full(x.shape[:-2], -math.log(8 * math.pi**2))
-
-    def tangent_basis(self, x: Tensor) -> Tensor:
-        return torch.eye(3, dtype=x.dtype, device=x.device).expand(*x.shape[:-2], 3, 3)
-
-    def exp_preimages(self, x: Tensor, y: Tensor, images: int) -> Tensor:
-        u = self.logmap(x, y)
-        angle: Tensor = torch.linalg.vector_norm(u, dim=-1, keepdim=True)
-        unit = u / angle.clamp(min=torch.finfo(u.dtype).tiny)
-        turns = torch.arange(-images, images + 1, dtype=u.dtype, device=u.device)
-        return (angle + 2 * math.pi * turns.view(-1, *(1,) * angle.ndim)) * unit
-
-    def log_det_expmap(self, x: Tensor, u: Tensor) -> Tensor:
-        angle = torch.linalg.vector_norm(u, dim=-1)
-        return 2 * torch.sinc(angle / (2 * math.pi)).abs().log()

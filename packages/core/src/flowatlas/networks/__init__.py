@@ -1,4 +1,4 @@
-"""Small networks that are fields: time embeddings, features, perceptrons, saving and loading."""
+"""Small networks that are fields: perceptrons, a transformer, features, saving and loading."""
 
 from flowatlas.networks.condition import Classes as Classes
 from flowatlas.networks.condition import Vector as Vector
@@ -13,5 +13,6 @@ from flowatlas.networks.hub import from_pretrained as from_pretrained
 from flowatlas.networks.interpolant import Interpolant as Interpolant
 from flowatlas.networks.mlp import MLP as MLP
 from flowatlas.networks.product import ProductMLP as ProductMLP
+from flowatlas.networks.sequence import SequenceTransformer as SequenceTransformer
 from flowatlas.networks.time_embedding import FourierTimeEmbedding as FourierTimeEmbedding
 from flowatlas.networks.time_embedding import TimeEmbedding as TimeEmbedding

@@ -161,12 +161,10 @@ def _class_of(config: Mapping[str, Any], where: str) -> type[Pretrained]:
     from flowatlas.networks.interpolant import Interpolant
     from flowatlas.networks.mlp import MLP
     from flowatlas.networks.product import ProductMLP
+    from flowatlas.networks.sequence import SequenceTransformer
 
-    kinds: dict[str, type[Pretrained]] = {
-        "Interpolant": Interpolant,
-        "MLP": MLP,
-        "ProductMLP": ProductMLP,
-    }
+    ours: tuple[type[Pretrained], ...] = (Interpolant, MLP, ProductMLP, SequenceTransformer)
+    kinds = {kind.__name__: kind for kind in ours}
     name = config.get("class")
     if name not in kinds:
         raise ConfigError(

@@ -172,7 +172,8 @@ class FlowMatching:
             model: called as `model(x_t, t)`, with `condition`, `mask` and `fixed` where given.
             x_1: data, `(batch, *event)` or a mapping.
             x_0: source samples; drawn from the path's source if None.
-            t: `(batch,)`; drawn from the time sampler if None.
+            t: `(batch,)`; drawn from the time sampler if None. On paths that declare
+                `pointwise_times` it may be `(batch, *points)`, and reaches the model as it is.
             draws: the result of an earlier `draw`, in place of drawing now.
             condition: mapping of tensors `(batch, ...)`, handed to the model.
             mask: True where a point exists, `(batch, *points)` or a mapping of such. Padding may

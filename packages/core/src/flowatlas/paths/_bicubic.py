@@ -26,8 +26,8 @@ class Rows(Protocol):
     def length(self) -> float:
         """Of a cell, in the units of `locate`."""
 
-    def locate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Cell (from 0) and place in it (0 to `length`)."""
+    def locate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cell (from 0), place in it (0 to `length`), and how far below all cells (0 or less)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +52,26 @@ class Grid:
         inside = torch.tensor(NODES[:-1], dtype=torch.float64)
         return self.step * (cells.unsqueeze(1) + inside).flatten()[: 3 * self.count + 1]
 
-    def locate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Cell (from 0) and place in it (0 to 1); outside, the nearest cell's end."""
+    def locate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cell (from 0) and place in it (0 to 1); outside, the nearest cell's end. How far below."""
         # Counted from the origin: an offset would round x to the digits of the table's ends.
         end = self.start + self.count
         scaled = (x * (1 / self.step)).clamp(self.start, end)
         # The end of the last cell belongs to it.
         cell = scaled.floor().clamp(max=end - 1)
-        return (cell - self.start).long(), scaled - cell
+        below = (x - self.start * self.step).clamp(max=0.0)
+        return (cell - self.start).long(), scaled - cell, below
 
 
 class Table:
-    """A function of (u, v) by cubics in each cell; outside of them constant, or straight below.
+    """A function of (u, v) by cubics in each cell; straight below them, constant above.
 
     Args:
         rows: cells of u.
         columns: cells of v.
         values: `(rows.count, 4, 3 * columns.count + 1)`, float64, at the `NODES` of each cell of u
             and at the nodes of v.
-        below: a place, and the slope in u below it, as a function of v; constant there if None.
+        below: slope below the first cell, as a function of v.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Table:
         columns: Grid,
         values: Tensor,
         *,
-        below: tuple[float, Callable[[Tensor], Tensor]] | None = None,
+        below: Callable[[Tensor], Tensor],
     ) -> None:
         self.rows, self.columns = rows, columns
         self._below = below
@@ -88,36 +89,43 @@ class Table:
         over_u = over_v / rows.length ** torch.arange(4, dtype=torch.float64).unsqueeze(1)
         cells = values.unfold(2, 4, 3)
         # By column, power of v, power of u, row.
-        found = torch.einsum("ip,npmq,jq->mjin", over_u, cells, over_v).contiguous()
-        self._ready = {(found.device, found.dtype): found}
+        powers = torch.tensordot(over_u, cells @ over_v.mT, dims=([1], [1]))
+        self._lines = powers.permute(2, 3, 0, 1).contiguous()
+        self._ready: dict[tuple[bool, torch.device, torch.dtype], Tensor] = {}
 
     def __call__(self, u: Tensor, v: Tensor) -> Tensor:
         """Values at `u`, `v` (broadcast), in the dtype and on the device of `u`."""
-        row, a = self.rows.locate(u)
-        column, b = self.columns.locate(v)
-        c = self._coefficients(u)
+        row, a, under = self.rows.locate(u)
+        column, b, _ = self.columns.locate(v)
         if v.numel() * self.rows.count <= max(u.numel(), self.rows.count):
             # Few v: the table along each of those lines first, then one cubic for each u.
+            c = self._coefficients(u, by_cell=False)
             lines = _horner(c[column.flatten()].unbind(1), b.view(-1, 1, 1))
             powers = lines.transpose(0, 1).reshape(4, -1)
             if v.numel() > 1:
                 line = torch.arange(v.numel(), device=v.device).view(v.shape)
                 row = line * self.rows.count + row
-            inside = _horner([_take(one, row) for one in powers], a)
+            # In place, in what was just taken: memory that is new costs more than arithmetic.
+            found = [_take(one, row) for one in powers]
+            inside = found.pop()
+            while found:
+                inside = found.pop().addcmul_(inside, a)
         else:
-            row, column = torch.broadcast_tensors(row, column)
-            lines = _horner(c[column, :, :, row].unbind(-2), b.unsqueeze(-1))
+            c = self._coefficients(u, by_cell=True)
+            cell = column * self.rows.count + row
+            found = c.index_select(0, cell.flatten()).view(*cell.shape, 4, 4)
+            lines = _horner(found.unbind(-2), b.unsqueeze(-1))
             inside = _horner(lines.unbind(-1), a)
-        if self._below is None:
-            return inside
-        first, slope = self._below
-        return torch.addcmul(inside, (u - first).clamp(max=0.0), slope(v))
+        return torch.addcmul(inside, under, self._below(v))
 
-    def _coefficients(self, like: Tensor) -> Tensor:
-        key = (like.device, like.dtype)
+    def _coefficients(self, like: Tensor, *, by_cell: bool) -> Tensor:
+        """`(columns, 4, 4, rows)`; or `(columns * rows, 16)`, for which a cell is one read."""
+        key = (by_cell, like.device, like.dtype)
         if key not in self._ready:
-            first = next(iter(self._ready.values()))
-            self._ready[key] = first.to(device=like.device, dtype=like.dtype)
+            found = self._lines.to(device=like.device, dtype=like.dtype)
+            if by_cell:
+                found = found.permute(0, 3, 1, 2).reshape(-1, 16)
+            self._ready[key] = found
         return self._ready[key]
 
 

@@ -39,11 +39,9 @@ from flowatlas.paths._octaves import Octaves
 
 __all__ = ["flow_table", "move", "rate", "rate_table"]
 
-#: Cells of x: all that float32 holds as normal numbers.
-ROWS = Octaves(126, 3)
-#: Octaves in which G is integrated: before 2^-34 it is straight in log x, to 5e-8 for K = 512.
-MEASURED = 34
-#: Where G is integrated in each of them.
+#: Cells of x: down to 6e-11, where G is straight in log x to 5e-8 for K = 512.
+ROWS = Octaves(34, 4)
+#: In how many points of each octave G is integrated.
 OCTAVE_POINTS = 10
 #: Cells of logit x_0: down to 5e-32, for points that start there are led far away from it.
 START_ROWS = Grid(-288, 344, 0.25)
@@ -109,22 +107,15 @@ def rate_table(categories: int, alpha_max: float) -> Table:
     """
     columns, size = _columns(alpha_max), 1 << ROWS.shares
     few = chebyshev(0.0, math.log(alpha_max), 10 + math.ceil(math.log(alpha_max)))
-    octaves = torch.exp2(torch.arange(-MEASURED, 0, dtype=torch.float64)).unsqueeze(1)
+    octaves = torch.exp2(torch.arange(-ROWS.octaves, 0, dtype=torch.float64)).unsqueeze(1)
     octave = chebyshev(1.0, 2.0, OCTAVE_POINTS)
     x = (octaves * octave).unsqueeze(-1)
     values = rate(torch.logit(x), few.exp(), categories)
     inside = (torch.arange(size).unsqueeze(1) + torch.tensor(NODES)).double() / size + 1
     over_x, over_alpha = lagrange(octave, inside.flatten()), lagrange(few, columns.nodes())
-    found = torch.einsum("xi,oij,aj->oxa", over_x, values, over_alpha).reshape(
-        -1, 4, len(over_alpha)
-    )
-    # Straight in log x before, and at one as it ends.
-    before = (ROWS.octaves - MEASURED) << ROWS.shares
-    start, length = ROWS.starts()[:before, None], ROWS.lengths()[:before, None]
-    log_x = torch.log(start + length * torch.tensor(NODES, dtype=torch.float64))
-    slope = -torch.exp(-columns.nodes())
-    straight = found[0, 0] + slope * (log_x - math.log(2.0) * -MEASURED).unsqueeze(-1)
-    return Table(ROWS, columns, torch.cat([straight, found, found[-1:, -1:].expand(1, 4, -1)]))
+    found = (over_x @ values @ over_alpha.mT).reshape(-1, 4, len(over_alpha))
+    at_one = found[-1:, -1:].expand(1, 4, -1)
+    return Table(ROWS, columns, torch.cat([found, at_one]), below=_rate_slope)
 
 
 @lru_cache(maxsize=16)
@@ -140,8 +131,12 @@ def flow_table(categories: int, alpha_max: float) -> Table:
         values.append(logit - start)
         before = log_alpha
     cells = torch.stack(values, 1).unfold(0, 4, 3).transpose(1, 2)
-    below = START_ROWS.start * START_ROWS.step, _flow_slope
-    return Table(START_ROWS, columns, cells, below=below)
+    return Table(START_ROWS, columns, cells, below=_flow_slope)
+
+
+def _rate_slope(log_alpha: Tensor) -> Tensor:
+    """d G / d log x = -1 / alpha, at small x."""
+    return -torch.exp(-log_alpha)
 
 
 def _flow_slope(log_alpha: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,10 +18,11 @@ _BITS = {4: (torch.int32, 23, 127), 8: (torch.int64, 52, 1023)}
 class Octaves:
     """Cells of the numbers from `2^-octaves` to 1: `2^shares` of equal length to each octave.
 
-    The last cell is for 1 itself: it begins there.
+    The last cell is for 1 itself: it begins there. Smaller numbers are in the cells of the first
+    octave.
 
     Attributes:
-        octaves: how many; 126 are those of the normal numbers of float32.
+        octaves: how many.
         shares: logarithm to base 2 of the cells in an octave.
     """
 
@@ -37,29 +39,20 @@ class Octaves:
         """Of a cell, where its octave begins at one."""
         return 2.0**-self.shares
 
-    def starts(self) -> Tensor:
-        """`(count,)`: where the cells begin, in float64."""
-        cells = torch.arange(self.count)
-        share = cells & ((1 << self.shares) - 1)
-        return (
-            torch.exp2((cells >> self.shares) - self.octaves) * (1 + share * self.length).double()
-        )
+    def locate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cell; how far from its start, where its octave begins at one; and how far below.
 
-    def lengths(self) -> Tensor:
-        """`(count,)`: their lengths, in float64."""
-        return torch.exp2((torch.arange(self.count) >> self.shares) - self.octaves) * self.length
-
-    def locate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Cell, and how far from its start, where its octave begins at one; x in (0, 1].
-
-        What is smaller than all cells is taken for the least number that is not.
+        The last is log 2 for each octave between x and the first, negative; 0 above. Numbers below
+        the normal ones are taken for the least of these, and those above 1 for 1.
         """
-        x = x.clamp(2.0**-self.octaves, 1.0)
+        x = x.clamp(torch.finfo(x.dtype).tiny, 1.0)
         kind, digits, bias = _BITS[x.element_size()]
         bits = x.detach().view(kind)
         cell = bits >> (digits - self.shares)
         start = (cell << (digits - self.shares)).view(x.dtype)
         octave = (bits & -(1 << digits)).view(x.dtype)
-        # NaN keeps its place, which is NaN, in some cell.
-        row = (cell - ((bias - self.octaves) << self.shares)).clamp_(0, self.count - 1)
-        return row.long(), (x - start) / octave
+        row = cell.sub_((bias - self.octaves) << self.shares)
+        below = (row >> self.shares).clamp_(max=0).to(x.dtype).mul_(math.log(2))
+        # The share alone, where that is more; NaN keeps its place, which is NaN, in the last cell.
+        row = torch.maximum(row, row & ((1 << self.shares) - 1)).clamp_(max=self.count - 1)
+        return row.long(), (x - start).div_(octave), below

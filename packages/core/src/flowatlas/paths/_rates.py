@@ -9,7 +9,7 @@ from flowatlas.paths.token_schedule import TokenSchedule, jump_rate
 from flowatlas.sources.base import Source
 from flowatlas.sources.tokens import TokenSource
 
-__all__ = ["column", "evidence", "rate_divergence", "with_evidence"]
+__all__ = ["column", "evidence", "rate_divergence", "redraw_divergence", "with_evidence"]
 
 
 def column(log_p: Tensor, tokens: Tensor) -> Tensor:
@@ -45,6 +45,51 @@ def rate_divergence(
     else:
         leaving = (1 - own) * rate
     return leaving - torch.where(x == x_1, 0.0, rate * (1 + column(log_p, x_1)))
+
+
+def redraw_divergence(
+    source: TokenSource,
+    schedule: TokenSchedule,
+    log_p: Tensor,
+    x_1: Tensor,
+    x: Tensor,
+    t: Tensor,
+) -> Tensor:
+    r"""Generalised KL divergence as above, of the jumps of noising backward in time.
+
+    Noising draws each token from the source again, at the rate $\rho = \dot\kappa_t / \kappa_t$ as
+    t falls. Backward, given x_1, a token x jumps to y at
+
+    $$u(y \mid x_1) = \rho \, p_0(x) \frac{p_t(y \mid x_1)}{p_t(x \mid x_1)}
+      = \rho \cdot \begin{cases} p_0(y) + \frac{\kappa_t}{1 - \kappa_t} [y = x_1] & x \ne x_1 \\
+      g \, p_0(y) & x = x_1 \end{cases}, \qquad
+      g = \frac{(1 - \kappa_t) p_0(x)}{(1 - \kappa_t) p_0(x) + \kappa_t}.$$
+
+    Args:
+        source: tells p_0, of all states.
+        schedule: not by token.
+        log_p: `(batch, *points, vocab)`.
+        x_1: `(batch, *points)`.
+        x: `(batch, *points)`; no tokens that the source never has.
+        t: `(batch,)`, inside (0, 1).
+    """
+    vocab = log_p.shape[-1]
+    states = torch.arange(vocab + source.masks, device=x.device)
+    c = schedule.at(t, x_1)
+    p_0 = source.mass(states).to(log_p.dtype)
+    posterior = torch.nn.functional.pad(log_p.exp(), (0, int(source.masks)))
+    stays = c.sigma * source.mass(x).to(log_p.dtype)
+    g = stays / (stays + c.alpha)
+    own = posterior.gather(-1, x.long().unsqueeze(-1))
+    odds = (c.alpha / c.sigma).unsqueeze(-1)
+    there = (x == x_1).unsqueeze(-1)
+    goal = odds * (states == x_1.unsqueeze(-1))
+    u = torch.where(there, g.unsqueeze(-1) * p_0, p_0 + goal)
+    predicted = p_0 * (1 - own + own * g.unsqueeze(-1)) + odds * posterior
+    possible = (states != x.unsqueeze(-1)) & (u > 0)
+    ratio = torch.where(possible, u, 1.0) / torch.where(possible, predicted, 1.0)
+    each = torch.where(states != x.unsqueeze(-1), predicted - u, 0.0) + u * ratio.log()
+    return c.d_alpha / c.alpha * each.sum(-1)
 
 
 def evidence(

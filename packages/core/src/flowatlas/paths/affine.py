@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowatlas._precision import full_precision
-from flowatlas._random import Generators
+from flowatlas._random import Generators, randn
 from flowatlas.errors import CapabilityError
 from flowatlas.manifolds.euclidean import Euclidean
 from flowatlas.paths._edges import first_finite, last_finite
@@ -39,6 +39,9 @@ class AffinePath(ContinuousPath):
     with m and s the mean and standard deviation of the source. `conversion_interval` tells the
     interval of each; samplers stop at its edge and end with `conditional_step`.
 
+    The score that stochastic solvers use follows from each of the four, if the source is Gaussian and
+    the coupling in training was independent.
+
     Args:
         scheduler: alpha and sigma; the straight path if None.
         source: the law of x_0; a standard Gaussian if None. Score and noise need a Gaussian.
@@ -57,6 +60,7 @@ class AffinePath(ContinuousPath):
     """
 
     kinds = ("velocity", "target", "noise", "score")
+    pointwise_times = True
 
     def __init__(
         self,
@@ -93,6 +97,26 @@ class AffinePath(ContinuousPath):
         self, x_0: Tensor, x_1: Tensor, t: Tensor, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         return self.scheduler.interpolate(x_0, x_1, broadcast_time(t, x_1))
+
+    def renoise(self, x: Tensor, t: Tensor, s: Tensor, *, generator: Generators = None) -> Tensor:
+        r"""Draw x_s for s <= t from $N(r x_t + (\sigma_s - r \sigma_t) m,\, (\sigma_s^2 - r^2
+        \sigma_t^2)\, s_0^2)$, with $r = \alpha_s / \alpha_t$.
+
+        m and $s_0$ are the source's; whatever x_1 is, this takes its x_t to its x_s in law.
+        """
+        if not self.gaussian:
+            raise CapabilityError(
+                f"renoise: going back in time needs a Gaussian source, got "
+                f"{type(self.source).__name__}. Sample without Resampling."
+            )
+        mean, std = self._source_moments(x)
+        schedule = self.inference_scheduler or self.scheduler
+        now, then = schedule(broadcast_time(t, x)), schedule(broadcast_time(s, x))
+        # At the source alpha is zero and nothing is left of x.
+        ratio = then.alpha / now.alpha.clamp(min=1e-30)
+        spread = (then.sigma**2 - (ratio * now.sigma) ** 2).clamp(min=0).sqrt() * std
+        noise = randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        return ratio * x + (then.sigma - ratio * now.sigma) * mean + spread * noise
 
     def squared_error(self, prediction: Tensor, sample: PathSample) -> Tensor:
         error = (prediction - self._regression_target(sample)).square()
@@ -246,26 +270,29 @@ class AffinePath(ContinuousPath):
             "sigma": Interval(0.0, last_finite(lambda t: _noise_rate(schedule(t)), end)),
         }
 
-    def tilt(self, gradient: Tensor, t: Tensor) -> Tensor:
+    def tilt(self, gradient: Tensor, x: Tensor, t: Tensor) -> Tensor:
         r"""What adding `gradient` to the score adds to the velocity.
 
         $$(\sigma_t^2 \dot\alpha_t / \alpha_t - \sigma_t \dot\sigma_t) s^2 \, g$$
 
         with s the standard deviation of the source. It grows without bound towards the source,
-        where the gradient of any likelihood vanishes: t is taken to be the edge of that interval
-        there.
+        where the gradient of any likelihood vanishes: `tilt_start` is where it is still below 1000.
 
         Args:
             gradient: $g = \nabla_{x_t} \log p(y \mid x_t)$, `(batch, *event)`.
+            x: of the same shape; not used, for the factor is a function of t alone.
             t: `(batch,)`.
 
         Raises:
             CapabilityError: a source that is not Gaussian.
         """
         _, std = self._source_moments(gradient)
-        t = t.clamp(min=self.tilt_start)
         c = (self.inference_scheduler or self.scheduler)(broadcast_time(t, gradient))
         return (c.sigma**2 * c.d_alpha / c.alpha - c.sigma_d_sigma) * std**2 * gradient
+
+    @property
+    def tilts(self) -> bool:  # type: ignore[override]
+        return self.gaussian
 
     @property
     def tilt_start(self) -> float:  # type: ignore[override]

@@ -67,7 +67,8 @@ class StatePath(ABC):
         Args:
             x_0: source samples, `(batch, *event)` or a mapping.
             x_1: data samples of the same shapes.
-            t: `(batch,)`, in [0, 1].
+            t: `(batch,)`, in [0, 1]; or `(batch, *points)` where every component declares
+                `pointwise_times`.
             noise: the result of `draw_noise`; drawn now if None.
             generator: for drawing it; one, or one per sample.
             validate: whether to look at the values of t (shapes are always checked).
@@ -157,11 +158,17 @@ class Path(ABC):
         source: the law of x_0.
         weight: factor of this component in the loss.
         point_ndim: number of trailing axes that make one point.
+        pointwise_times: whether t may be `(batch, *points)`, a time for each point, in training.
+        tilts: whether `tilt` is known.
+        tilt_start: earliest time at which it is finite.
     """
 
     source: Source
     weight: float
     point_ndim: int
+    pointwise_times: bool = False
+    tilts: bool = False
+    tilt_start: float = 0.0
 
     @abstractmethod
     def interpolate(
@@ -186,6 +193,27 @@ class Path(ABC):
         """
         return None
 
+    def as_sampled(self) -> Path:
+        """This path by the schedule that it samples by, as if it had been trained with it."""
+        return self
+
+    def renoise(self, x: Tensor, t: Tensor, s: Tensor, *, generator: Generators = None) -> Tensor:
+        """Draw a state at s <= t given the one at t, so that the law of x_t becomes that of x_s.
+
+        Args:
+            x: `(batch, *event)`, the state at t.
+            t: `(batch,)`.
+            s: `(batch,)`.
+            generator: one, or one per sample.
+
+        Raises:
+            CapabilityError: a path without such a law that needs no x_1.
+        """
+        raise CapabilityError(
+            f"renoise: {type(self).__name__} cannot go back in time without knowing x_1; an "
+            "AffinePath with a Gaussian source and a MixturePath can. Sample without Resampling."
+        )
+
     @abstractmethod
     def point_loss(self, prediction: Tensor, sample: PathSample) -> Tensor:
         """Loss per point, `(batch, *points)`."""
@@ -195,8 +223,13 @@ class Path(ABC):
     def arithmetic(self) -> Canonical:
         """How canonical predictions are combined."""
 
-    def tilt(self, gradient: Tensor, t: Tensor) -> Tensor:
-        """What adding `gradient`, `(batch, *event)`, to the score adds to the velocity.
+    def tilt(self, gradient: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """What adding `gradient` to the score adds to the canonical prediction.
+
+        Args:
+            gradient: of a log likelihood, a tangent at x.
+            x: `(batch, *event)`.
+            t: `(batch,)`, `tilt_start` or later.
 
         Raises:
             CapabilityError: a path whose velocity is no function of the score.
@@ -205,9 +238,6 @@ class Path(ABC):
             f"path: the velocity of {type(self).__name__} is no function of the score, so what a "
             "gradient adds to it is not known. Pass strength=, a function of t."
         )
-
-    #: Earliest time at which `tilt` is finite.
-    tilt_start: float = 0.0
 
     @property
     @abstractmethod

@@ -57,7 +57,8 @@ class BridgePath(ContinuousPath):
 
     Where $\dot\gamma_t$ or $1 / \gamma_t$ exceeds 1000, or within 1e-5 of an end at which it is
     infinite, neither is used: solvers start with $x_0$ as the state just after 0, which is off by
-    the $\gamma$ there, and end with `conditional_step`.
+    the $\gamma$ there, and end with `conditional_step`. Without noise, use a grid that is dense at
+    both ends if $\dot\gamma_t$ is infinite there.
 
     Args:
         gamma: a `Gamma`; a number s stands for `BrownianGamma(s)`.

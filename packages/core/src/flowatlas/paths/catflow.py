@@ -112,6 +112,17 @@ class CatFlowPath(ContinuousPath):
     def as_canonical(self) -> ContinuousPath:
         return self.affine.as_canonical()
 
+    def tilt(self, gradient: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        return self.affine.tilt(gradient, x, t)
+
+    @property
+    def tilts(self) -> bool:  # type: ignore[override]
+        return self.affine.tilts
+
+    @property
+    def tilt_start(self) -> float:  # type: ignore[override]
+        return self.affine.tilt_start
+
     def score(self, x: Tensor, t: Tensor, prediction: Tensor) -> Tensor:
         return self.affine.score(x, t, torch.softmax(prediction.to(x.dtype), -1))
 

@@ -186,6 +186,18 @@ class ContinuousPath(Path, StatePath):
         changed.inference_scheduler = scheduler
         return changed
 
+    def as_sampled(self) -> Self:
+        if self.inference_scheduler is None:
+            return self
+        changed = copy.copy(self)
+        changed.scheduler, changed.inference_scheduler = self.inference_scheduler, None
+        # What was worked out for the other schedule is to be worked out anew.
+        for kind in type(self).__mro__:
+            for name, value in vars(kind).items():
+                if isinstance(value, cached_property):
+                    vars(changed).pop(name, None)
+        return changed
+
     def sample(
         self,
         x_0: Tensor,
@@ -198,7 +210,7 @@ class ContinuousPath(Path, StatePath):
     ) -> PathSample:
         check_tensor(x_0, "x_0")
         check_tensor(x_1, "x_1")
-        check_pair(x_0, x_1, t, self.point_ndim)
+        check_pair(x_0, x_1, t, self.point_ndim, pointwise=self.pointwise_times)
         if validate:
             self._trained_on.check(t, "the path")
         if noise is None:
@@ -265,13 +277,11 @@ class ContinuousPath(Path, StatePath):
 
         Its interval stays that on which the velocity of this path's predictions is finite.
         """
-        changed = copy.copy(self)
-        changed.prediction = "velocity"
-        changed.scheduler = self.inference_scheduler or self.scheduler
-        changed.inference_scheduler = None
-        changed._within = self.local_interval
-        for name in ("_edges", "_trained_on"):  # of the other kind and schedule
-            changed.__dict__.pop(name, None)
+        changed = self.as_sampled()
+        if changed is self:
+            changed = copy.copy(self)
+        changed.prediction, changed._within = "velocity", self.local_interval
+        vars(changed).pop("_trained_on", None)
         return changed
 
     @property

@@ -14,6 +14,7 @@ from flowatlas.errors import ConfigError, IntervalError, ShapeError
 from flowatlas.manifolds.simplex import Simplex, root
 from flowatlas.paths._bicubic import Table
 from flowatlas.paths._dirichlet import flow_table, move, rate_table
+from flowatlas.paths._edges import first_finite
 from flowatlas.paths.base import PathSample
 from flowatlas.paths.canonical import Canonical, Probabilities
 from flowatlas.paths.continuous import ContinuousPath, TimeWeight
@@ -83,6 +84,7 @@ class DirichletPath(ContinuousPath):
     """
 
     kinds = ("logits", "target")
+    tilts = True
 
     def __init__(
         self,
@@ -208,10 +210,11 @@ class DirichletPath(ContinuousPath):
         self._check(x, "x")
         self.conversion_interval(to).check(t, f"{to} from {self.prediction} prediction")
         alpha, speed = self._alpha(t, x)
-        pull = p * self._rate(x, alpha.log())
+        # In place where no gradient needs the value: most of the time goes to new memory.
+        pull = self._rate(x, alpha.log()).mul_(p)
         # sum_j p_j C_j, for C = x G.
         mean = (x * pull).sum(-1, keepdim=True)
-        return speed * root(x) * (pull - mean)
+        return (pull - mean).mul_(root(x)).mul_(speed)
 
     def _probabilities(self, prediction: Tensor) -> Tensor:
         if self._combined:
@@ -230,6 +233,25 @@ class DirichletPath(ContinuousPath):
         changed = copy.copy(self)
         changed.prediction, changed._combined = "target", True
         return changed
+
+    def tilt(self, gradient: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        r"""What adding `gradient` g to the score adds to the probabilities.
+
+        $$\sqrt x \, g / (\alpha - 1)$$
+
+        The score of $\mathrm{Dir}(1 + (\alpha - 1) e_i)$ is $(\alpha - 1) / x_i$ in coordinate i,
+        so that of the path is $(\alpha - 1) \, p_i / x_i$, and the probabilities follow from it;
+        along the simplex a constant in all coordinates does not count.
+
+        Reference: Stark et al., 2024, arXiv:2402.05841, for classifier guidance.
+        """
+        alpha, _ = self._alpha(t, x)
+        return root(x) * gradient / (alpha - 1)
+
+    @cached_property
+    def tilt_start(self) -> float:  # type: ignore[override]
+        schedule = self.inference_scheduler or self.scheduler
+        return first_finite(lambda t: 1 / ((self.alpha_max - 1) * schedule(t).alpha))
 
     @property
     def arithmetic(self) -> Canonical:

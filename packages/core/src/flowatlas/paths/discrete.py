@@ -93,7 +93,7 @@ class DiscretePath(Path, StatePath):
         validate: bool = True,
     ) -> PathSample:
         """The tokens at time t between `x_0` and `x_1`. They have no velocity."""
-        check_pair(x_0, x_1, t, self.point_ndim)
+        check_pair(x_0, x_1, t, self.point_ndim, pointwise=self.pointwise_times)
         if validate:
             Interval(0.0, self.local_t_max).check(t, "the path")
             self.check_tokens(x_0, "x_0")

@@ -51,6 +51,8 @@ class GeodesicPath(ContinuousPath):
     to 17.
     """
 
+    pointwise_times = True
+
     def __init__(
         self,
         manifold: Manifold,
@@ -81,12 +83,12 @@ class GeodesicPath(ContinuousPath):
     def interpolate(
         self, x_0: Tensor, x_1: Tensor, t: Tensor, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        lead = (1,) * (x_1.ndim - self.point_ndim - 1)
+        one = (1,) * (x_1.ndim - self.point_ndim - t.ndim)
         if self.scheduler.straight:
-            return self.manifold.geodesic(x_0, x_1, t.view(-1, *lead) if lead else t)
+            return self.manifold.geodesic(x_0, x_1, t.view(*t.shape, *one) if one else t)
         c = self.scheduler(t)
-        x_t, velocity = self.manifold.geodesic(x_0, x_1, c.alpha.view(-1, *lead))
-        return x_t, velocity * c.d_alpha.view(-1, *(1,) * (velocity.ndim - 1))
+        x_t, velocity = self.manifold.geodesic(x_0, x_1, c.alpha.view(*t.shape, *one))
+        return x_t, velocity * broadcast_time(c.d_alpha, velocity)
 
     def squared_error(self, prediction: Tensor, sample: PathSample) -> Tensor:
         x_1, x_t, dx_t = sample.x_1, sample.x_t, sample.dx_t

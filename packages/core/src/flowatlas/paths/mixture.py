@@ -110,6 +110,7 @@ class MixturePath(DiscretePath):
         self.vocab = vocab
         self.states = vocab + (isinstance(source, TokenSource) and source.masks)
         self.scheduler = self._checked(scheduler or CondOT())
+        self.pointwise_times = isinstance(self.scheduler, CommonSchedule)
         self.prediction, self.loss = prediction, loss
         self.weight, self.time_weight = weight, time_weight
         self.inference_scheduler: TokenSchedule | None = None
@@ -305,6 +306,21 @@ class MixturePath(DiscretePath):
                 "end: 'log_rates' cannot run backward: they need not be those of a posterior, "
                 "which tells whether a token has jumped. Use 'logits' or 'denoiser'."
             )
+
+    def renoise(self, x: Tensor, t: Tensor, s: Tensor, *, generator: Generators = None) -> Tensor:
+        """Take tokens back to the source that had not jumped by s; exact, without a posterior."""
+        self._law("renoise", "taking tokens back to the source")
+        if self.sampling_schedule.by_token and not isinstance(self.source, Mask):
+            raise CapabilityError(
+                "renoise: with a schedule by token, how far to take a token back depends on what "
+                "it will become. Use source='mask', or a schedule common to all tokens."
+            )
+        return taken_back(self, x, t, s, generator)
+
+    def as_sampled(self) -> Self:
+        changed = copy.copy(self)
+        changed.scheduler, changed.inference_scheduler = self.sampling_schedule, None
+        return changed
 
     def moved(self, x: Tensor) -> Tensor | None:
         """Which tokens the source never has, so that they are the data's; None for no such."""

@@ -133,7 +133,9 @@ class ProductPath(StatePath):
         x_t: dict[str, Tensor] = {}
         dx_t: dict[str, Tensor] = {}
         for name, path in self._components.items():
-            check_pair(x_0[name], x_1[name], t, path.point_ndim)
+            check_pair(
+                x_0[name], x_1[name], t, path.point_ndim, pointwise=path.pointwise_times, name=name
+            )
             with full_precision(x_1[name]):
                 x_t[name], velocity = path.interpolate(x_0[name], x_1[name], t, noise.get(name))
             if velocity is not None:

@@ -12,6 +12,7 @@ from flowatlas._arguments import count
 from flowatlas._points import by_name
 from flowatlas._random import Generators
 from flowatlas.errors import ShapeError
+from flowatlas.sampling.replacement import Replacement
 from flowatlas.state import State, batch_size
 
 __all__ = ["in_chunks"]
@@ -72,6 +73,8 @@ def _check_batch(value: Any, batch: int, name: str) -> None:
     elif isinstance(value, tuple):
         for one in value:
             _check_batch(one, batch, name)
+    elif isinstance(value, Replacement):
+        _check_batch((value.mask, value.value), batch, name)
     elif isinstance(value, Mapping):
         for key, one in value.items():
             _check_batch(one, batch, f"{name}[{key!r}]")
@@ -87,6 +90,8 @@ def _rows(value: Any, rows: slice) -> Any:
         return value[rows]
     if isinstance(value, tuple):
         return tuple(_rows(one, rows) for one in value)
+    if isinstance(value, Replacement):
+        return value.rows(rows)
     if isinstance(value, Mapping):
         return {name: _rows(one, rows) for name, one in value.items()}
     # None, or what is refused where it is used.

@@ -18,21 +18,14 @@ from flowatlas._points import (
 )
 from flowatlas._random import Generators, randn
 from flowatlas.errors import CapabilityError
-from flowatlas.field import (
-    Condition,
-    Field,
-    Fixed,
-    Mask,
-    bound,
-    call_field,
-    check_condition,
-)
+from flowatlas.field import Condition, Field, Mask, bound, call_field, check_condition
 from flowatlas.paths._leap_length import leap_end
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.paths.discrete import DiscretePath
 from flowatlas.paths.mixture import MixturePath
 from flowatlas.sampling._prediction import check_prediction
+from flowatlas.sampling.replacement import Given, Replaced, split_given
 from flowatlas.solvers.base import Dynamics
 from flowatlas.state import State, batch_size, leading, time_dtype
 
@@ -62,7 +55,7 @@ class PathDynamics(Dynamics):
         name: str = "x",
         condition: Condition | None = None,
         mask: Mask | None = None,
-        fixed: Fixed | None = None,
+        fixed: Given | None = None,
         generator: Generators = None,
     ) -> None:
         if condition is not None:
@@ -70,14 +63,18 @@ class PathDynamics(Dynamics):
         self._name = name
         self.field, self.path = field, path = bound(field, path)
         self.manifold = path.manifold
-        self.condition, self.mask, self.fixed = condition, mask, fixed
+        self.condition, self.mask = condition, mask
+        self.fixed, replaced = split_given(fixed)
         self.generator = generator
         self.nfe = 0
         self._batch = batch_size(x)
         like = leading(x)
         self._time_dtype, self._device = time_dtype(like.dtype), like.device
-        self._given = fixed_masks(path, fixed, x)
+        self._given = fixed_masks(path, self.fixed, x)
+        self.replaced = Replaced(path, replaced, x, generator) if replaced else None
         self.moving = _moving(point_masks(path, mask, x), self._given)
+        if self.replaced is not None:
+            self.moving = _moving(self.moving, self.replaced.masks)
         self._single = isinstance(x, Tensor)
         components = path.components
         self._jumping = {k: p for k, p in components.items() if isinstance(p, DiscretePath)}
@@ -114,19 +111,36 @@ class PathDynamics(Dynamics):
         return prediction
 
     def begin(self, x: Any, t: Tensor) -> Any:
+        x = self._replaced(x, t)
         prediction = self.predict(x, t)
         if self._jumping:
             self._first = {"x": prediction} if self._single else prediction
         return self._velocity(x, t, prediction)
 
     def velocity(self, x: Any, t: Tensor) -> Any:
+        x = self._replaced(x, t)
         return self._velocity(x, t, self.predict(x, t))
+
+    def _replaced(self, x: Any, t: Tensor) -> Any:
+        """The continuous part with what is noised along where it is at time t."""
+        replaced = self.replaced
+        if replaced is None:
+            return x
+        if isinstance(x, Tensor):
+            return replaced.replace("x", x, t)
+        return {name: replaced.replace(name, value, t) for name, value in x.items()}
 
     def _velocity(self, x: Any, t: Tensor, prediction: Any) -> Any:
         if self._still:
             return {}
         velocity = self.path.velocity(self.record(x), t, prediction)
-        return velocity if self.moving is None else self._masked(velocity, 0.0)
+        if self.moving is not None:
+            velocity = self._masked(velocity, 0.0)
+        if self.replaced is None:
+            return velocity
+        if isinstance(velocity, Tensor):
+            return self.replaced.velocity("x", velocity, t)
+        return {name: self.replaced.velocity(name, u, t) for name, u in velocity.items()}
 
     def _masked(self, x: Any, otherwise: Any) -> Any:
         """`x` where points move, `otherwise` (a number or a state) elsewhere."""
@@ -175,7 +189,25 @@ class PathDynamics(Dynamics):
     def commit(self, x: Any, t: Tensor, s: Tensor) -> Any:
         if self._jumping:
             self._jump(t, s, self._first)
-        return x
+        return self._replaced(x, s)
+
+    def renoise(self, x: Any, t: Tensor, s: Tensor) -> Any:
+        whole = by_name(self.record(x))
+        back: dict[str, Tensor] = {}
+        for name, path in self.path.components.items():
+            value = path.renoise(whole[name], t, s, generator=self.generator)
+            if self.moving is not None and name in self.moving:
+                keep = self.moving[name]
+                keep = keep.view(keep.shape + (1,) * (value.ndim - keep.ndim))
+                value = torch.where(keep, value, whole[name])
+            back[name] = value
+        if self.replaced is not None:
+            self.replaced.draw()
+            back = {name: self.replaced.replace(name, value, s) for name, value in back.items()}
+        self.tokens = {name: back[name] for name in self._jumping}
+        if self._single:
+            return self.continuous(back["x"])
+        return self.continuous(back)
 
     def leap_end(self, t: Tensor, end: Tensor, share: float) -> Tensor:
         for name, path in self._jumping.items():
@@ -206,7 +238,8 @@ class PathDynamics(Dynamics):
                     old[rows], t[rows], s[rows], logits[rows], generator=self._generators(rows)
                 )
             keep = None if self.moving is None else self.moving.get(name)
-            jumped[name] = new if keep is None else torch.where(keep, new, old)
+            new = new if keep is None else torch.where(keep, new, old)
+            jumped[name] = new if self.replaced is None else self.replaced.replace(name, new, s)
         self.tokens = jumped
 
     def _generators(self, rows: Tensor) -> Generators:
@@ -232,10 +265,10 @@ class PathDynamics(Dynamics):
             result = self._masked(result, x)
         if self._jumping:
             self._jump(now, then, prediction)
-        return result
+        return self._replaced(result, then)
 
-    def prepare(self, x: State, validate: bool) -> State:
-        """`x` with fixed points at their values and padding at valid points, checked if asked.
+    def prepare(self, x: State, validate: bool, start: float = 0.0) -> State:
+        """`x` with given points where they are and padding at valid points, checked if asked.
 
         Padding is often zeros, which are on few manifolds; a NaN born there could spread through
         attention.
@@ -245,6 +278,10 @@ class PathDynamics(Dynamics):
             blank = torch.Generator(device=leading(x).device).manual_seed(0)
             x = fill_padding(self.path, x, exists, self.path.draw(x, generator=blank))
         x = self.impose(x)
+        if self.replaced is not None:
+            t = self.time(start)
+            given = {name: self.replaced.replace(name, v, t) for name, v in by_name(x).items()}
+            x = given["x"] if self._single else given
         if validate:
             check_data(self.path, x, self._name, exists)
         self.tokens = {name: by_name(x)[name] for name in self._jumping}

@@ -14,12 +14,13 @@ from flowatlas._points import check_state
 from flowatlas._precision import at_least_float32
 from flowatlas._random import Generators
 from flowatlas.errors import ConfigError, IntervalError
-from flowatlas.field import Condition, Field, Fixed, Mask, bound
+from flowatlas.field import Condition, Field, Mask, bound
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.discrete import DiscretePath
 from flowatlas.paths.interval import Interval
 from flowatlas.sampling._dynamics import PathDynamics
 from flowatlas.sampling._finite import check_finite
+from flowatlas.sampling.replacement import Given
 from flowatlas.solvers.base import Solver
 from flowatlas.state import State
 
@@ -58,7 +59,7 @@ def integrate(
     times: Sequence[float] = (),
     condition: Condition | None = None,
     mask: Mask | None = None,
-    fixed: Fixed | None = None,
+    fixed: Given | None = None,
     generator: Generators = None,
     enable_grad: bool = False,
     validate: bool = True,
@@ -81,7 +82,8 @@ def integrate(
         times: further times, strictly between the two, at which to record the state.
         condition: mapping of tensors `(batch, ...)`.
         mask: True where a point exists. Padding comes back at arbitrary valid points.
-        fixed: `(mask, value)` of points to hold, or a mapping of such.
+        fixed: `(mask, value)` of points to hold, a `Replacement` of points to noise along, or a
+            mapping of such.
         generator: for tokens and for solvers that add noise; one, or one per sample.
         enable_grad: whether gradients flow through the integration.
         validate: whether to check that `x` is finite and on the manifold, and the end finite.
@@ -139,7 +141,7 @@ def follow(
     begin, stop = (min(max(t, interval.start), interval.end) for t in (start, end))
     with torch.set_grad_enabled(enable_grad and torch.is_grad_enabled()):
         dynamics = PathDynamics(field, path, x, name=name, **parts)
-        last = dynamics.continuous(dynamics.prepare(x, validate and not drawn))
+        last = dynamics.continuous(dynamics.prepare(x, validate and not drawn, start))
         states, accepted, rejected = [dynamics.record(last)], 0, 0
         if begin != stop:
             found = solver.solve(dynamics, last, [begin, *times, stop])

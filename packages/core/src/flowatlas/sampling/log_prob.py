@@ -88,7 +88,7 @@ def log_prob(
     if not interval.start < start <= interval.end:
         raise IntervalError(
             f"start: got {start:g}, but there is a density only for t in ({interval.start:g}, "
-            f"{interval.end:g}], where the velocity of this path is finite. Pass "
+            f"{interval.end:g}], where {_first_to_end(path)} is finite. Pass "
             f"start={interval.end:g}, or train with velocity prediction."
         )
 
@@ -151,8 +151,9 @@ def sample_with_log_prob(
     _check_kinds(solver, divergence)
     if path.interval.end < 1.0:
         raise IntervalError(
-            f"path: its velocity is finite only up to t = {path.interval.end:g}, so samples at "
-            "t = 1 have no density by integration. Train with velocity prediction."
+            f"path: {_first_to_end(path)} is finite only up to t = "
+            f"{path.interval.end:g}, so samples at t = 1 have no density by integration. Train "
+            "with velocity prediction."
         )
 
     def run(x: State, *, generator: Generators, **parts: Any) -> dict[str, Tensor]:
@@ -177,6 +178,14 @@ def sample_with_log_prob(
         )
     value = found.pop(LOG_DENSITY)
     return (found["x"] if isinstance(x_0, Tensor) else found), value
+
+
+def _first_to_end(path: StatePath) -> str:
+    """The velocity that ceases to be finite first, for errors."""
+    name, component = min(path.components.items(), key=lambda one: one[1].local_interval.end)
+    if isinstance(path, ContinuousPath):
+        return "its velocity"
+    return f"the velocity of component {name!r} (a {type(component).__name__})"
 
 
 def _check_kinds(solver: Solver, divergence: Divergence) -> None:

@@ -13,11 +13,12 @@ from flowatlas._arguments import check_kind
 from flowatlas._points import check_path, check_state
 from flowatlas._random import Generators
 from flowatlas.errors import ConfigError, ShapeError
-from flowatlas.field import Condition, Field, Fixed, Mask
+from flowatlas.field import Condition, Field, Mask
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.discrete import DiscretePath
 from flowatlas.sampling._chunks import in_chunks
 from flowatlas.sampling.integrate import follow
+from flowatlas.sampling.replacement import Given
 from flowatlas.solvers.base import Solver
 from flowatlas.sources.base import Source
 from flowatlas.state import State
@@ -38,7 +39,7 @@ def sample(
     end: float = 1.0,
     condition: Condition | None = None,
     mask: Mask | None = None,
-    fixed: Fixed | None = None,
+    fixed: Given | None = None,
     solver: Solver,
     source: Sources | None = None,
     dtype: torch.dtype | None = None,
@@ -59,7 +60,8 @@ def sample(
         end: time to stop at.
         condition: mapping of tensors `(batch, ...)`.
         mask: True where a point exists, `(batch, *points)` or a mapping of such.
-        fixed: `(mask, value)` of points to hold, or a mapping of such.
+        fixed: `(mask, value)` of points to hold, a `Replacement` of points to noise along, or a
+            mapping of such.
         solver: such as `Midpoint(steps=50)`.
         source: in place of the path's; a mapping of components for mapping states.
         dtype: of the source samples; torch's default if None.
@@ -207,7 +209,7 @@ def encode(
     start: float = 1.0,
     condition: Condition | None = None,
     mask: Mask | None = None,
-    fixed: Fixed | None = None,
+    fixed: Given | None = None,
     solver: Solver,
     generator: Generators = None,
     chunk_size: int | None = None,

@@ -81,6 +81,18 @@ class Dynamics(ABC):
         """Standard normal tangents for some components, zero where points rest."""
         return {}
 
+    def renoise(self, x: Any, t: Tensor, s: Tensor) -> Any:
+        """Back from t to s < t by adding noise; discrete components are taken back here.
+
+        Args:
+            x: the continuous state at t.
+            t: `(batch,)`.
+            s: `(batch,)`.
+        """
+        raise CapabilityError(
+            f"solver: {type(self).__name__} cannot go back in time. Use a solver without rounds."
+        )
+
     @abstractmethod
     def record(self, x: Any) -> Any:
         """The whole state, for the trajectory."""

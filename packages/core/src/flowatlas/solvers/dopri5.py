@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flowatlas._arguments import check_kind, count
-from flowatlas.errors import ConfigError, SolverError
+from flowatlas.errors import CapabilityError, ConfigError, SolverError
 from flowatlas.solvers.base import Dynamics, Solver, Trajectory
 from flowatlas.solvers.control import Control, Shared
 from flowatlas.solvers.runge_kutta import Tableau, combined, run_stages
@@ -43,6 +43,8 @@ ERROR = (
     11 / 84 - 187 / 2100,
     -1 / 40,
 )
+#: A last step this much longer than asked for is still likely to be accepted.
+SLACK = 0.03
 
 
 class StepSizeError(SolverError):
@@ -73,14 +75,21 @@ class Dopri5(Solver):
     A step costs six evaluations, accepted or not, and a solve one more: the last stage of a step is
     the first of the next.
 
+    The error is that of what moves. Tokens beside it are frozen during a step and jump at its end,
+    which is of first order in its length: bound that with `max_step`, or a smooth field takes steps
+    in which half of the tokens jump without seeing each other.
+
     Args:
         rtol: relative tolerance.
         atol: absolute tolerance.
         control: `Shared()` (the default) or `PerSample()`.
         max_steps: most steps, accepted and rejected, between two requested times.
+        max_step: longest step; the whole interval if None.
 
     Raises:
-        ConfigError: a negative tolerance, or both zero; no control; `max_steps` below 1.
+        ConfigError: a negative tolerance, or both zero; no control; `max_steps` below 1; a
+            `max_step` that is not positive.
+        CapabilityError: on `solve`, if there is nothing but tokens.
         StepSizeError: on `solve`, if the field is not finite, or `max_steps` do not suffice.
 
     Reference: Solving Ordinary Differential Equations I, Hairer, Norsett and Wanner, 1993, table
@@ -94,6 +103,7 @@ class Dopri5(Solver):
         *,
         control: Control | None = None,
         max_steps: int = 10_000,
+        max_step: float | None = None,
     ) -> None:
         if not (rtol >= 0 and atol >= 0 and 0 < rtol + atol < math.inf):
             raise ConfigError(
@@ -103,8 +113,16 @@ class Dopri5(Solver):
         self.control = Shared() if control is None else control
         check_kind("control", self.control, Control, "PerSample()")
         self.max_steps = count("max_steps", max_steps)
+        if max_step is not None and not 0 < max_step < math.inf:
+            raise ConfigError(f"max_step: got {max_step}; it must be positive and finite, or None.")
+        self.max_step = math.inf if max_step is None else max_step
 
     def solve(self, dynamics: Dynamics, x: Any, times: Sequence[float]) -> Trajectory:
+        if isinstance(x, Mapping) and not x:
+            raise CapabilityError(
+                "solver: Dopri5 controls the error of what moves, and tokens alone only jump. Use "
+                "AdaptiveTauLeaping() or TauLeaping(steps)."
+            )
         states = [dynamics.record(x)]
         t = dynamics.time(times[0])
         if not len(t):
@@ -129,7 +147,7 @@ class Dopri5(Solver):
         for _ in range(self.max_steps):
             if first is None:
                 first = dynamics.begin(x, t)
-            step, reaches = self._step(pace, last - t)
+            step, reaches = self._step(self._bounded(pace), last - t)
             stages = run_stages(DORMAND_PRINCE, dynamics, x, t, step, first)
             error = combined(step, ERROR, stages.local)
             ratio = self.control.reduce(self._mean_square(dynamics, error, x, stages.last)).sqrt()
@@ -154,12 +172,18 @@ class Dopri5(Solver):
             "Loosen rtol and atol, raise max_steps, or use a fixed-step solver."
         )
 
+    def _bounded(self, pace: _Pace) -> _Pace:
+        """The pace with steps of at most `max_step`."""
+        if self.max_step == math.inf:
+            return pace
+        longest = self.max_step / (1 + SLACK)
+        return _Pace(pace.length.clamp(-longest, longest), pace.ratio)
+
     @staticmethod
     def _step(pace: _Pace, left: Tensor) -> tuple[Tensor, Tensor]:
         """The step to take, and whether it reaches the end of what is `left`, `(batch,)`."""
         left = left if pace.length.ndim else left[0]
-        # Three per cent longer than asked for is still likely to be accepted.
-        parts = (left / pace.length - 0.03).ceil().clamp(min=1)
+        parts = (left / pace.length - SLACK).ceil().clamp(min=1)
         return torch.where(parts <= 2, left / parts, pace.length), parts == 1
 
     @staticmethod
@@ -216,4 +240,5 @@ class Dopri5(Solver):
         return _Pace(h.copysign(torch.tensor(whole)).to(t.dtype), torch.full_like(h, 1e-4))
 
     def __repr__(self) -> str:
-        return f"Dopri5(rtol={self.rtol:g}, atol={self.atol:g}, control={self.control!r})"
+        bound = "" if self.max_step == math.inf else f", max_step={self.max_step:g}"
+        return f"Dopri5(rtol={self.rtol:g}, atol={self.atol:g}, control={self.control!r}{bound})"

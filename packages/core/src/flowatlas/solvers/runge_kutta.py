@@ -115,15 +115,16 @@ class FixedStepSolver(Solver):
     def step(self, dynamics: Dynamics, x: Any, t: Tensor, h: Tensor, first: Any) -> Any:
         """The continuous state at t + h, given the velocity `first` at (x, t)."""
 
-    def solve(self, dynamics: Dynamics, x: Any, times: Sequence[float]) -> Trajectory:
+    def knots(self, times: Sequence[float]) -> list[float]:
+        """Where its steps begin and end, with the requested times among them."""
         assert self.grid is not None
-        stops = set(times)
-        knots = _merged(self.grid, times)
+        return _merged(self.grid, times)
+
+    def solve(self, dynamics: Dynamics, x: Any, times: Sequence[float]) -> Trajectory:
+        stops, knots = set(times), self.knots(times)
         states = [dynamics.record(x)]
         ts = [dynamics.time(t) for t in knots]
-        hs = torch.tensor(
-            [s - t for t, s in pairwise(knots)], dtype=ts[0].dtype, device=ts[0].device
-        ).unbind()
+        hs = step_lengths(knots, ts[0])
         for i, h in enumerate(hs):
             t, s = ts[i], ts[i + 1]
             x = dynamics.commit(self.step(dynamics, x, t, h, dynamics.begin(x, t)), t, s)
@@ -133,6 +134,12 @@ class FixedStepSolver(Solver):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(grid={self.grid!r})"
+
+
+def step_lengths(knots: Sequence[float], like: Tensor) -> tuple[Tensor, ...]:
+    """Lengths of the steps between knots, each `()`, rounded once."""
+    lengths = [s - t for t, s in pairwise(knots)]
+    return torch.tensor(lengths, dtype=like.dtype, device=like.device).unbind()
 
 
 def _merged(grid: TimeGrid, times: Sequence[float]) -> list[float]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowatlas._random import Generators, draw
+from flowatlas._random import Generators, check_floating, draw
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.sources.base import Source
 
@@ -62,6 +62,7 @@ class Dirichlet(Source):
     ) -> Tensor:
         shape = tuple(shape)
         self._check(shape)
+        check_floating(dtype)
         dtype = torch.get_default_dtype() if dtype is None else dtype
         working = torch.promote_types(dtype, torch.float32)
         flat = bool((self.concentration == 1).all())
