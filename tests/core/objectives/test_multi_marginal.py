@@ -160,5 +160,10 @@ def test_bridges_with_noise_of_their_own() -> None:
     again = replace(drawn, noise={"x": drawn.noise["0"]}, x_0=x[:, 0])
     known = FlowMatching(path)(exact, x[:, 1], x_0=x[:, 0], draws=again)
     torch.testing.assert_close(one(exact, x[:, :2], draws=drawn).loss, known.loss)
+    both = MultiMarginal([path] * 2, TIMES)(lambda x, t: 0 * x, x, draws=draws)
+    for i, duration in enumerate((0.3, 0.7)):
+        own = replace(draws, noise={"x": draws.noise[str(i)]}, x_0=x[:, i])
+        alone = FlowMatching(path)(lambda x, t: 0 * x, x[:, i + 1], x_0=x[:, i], draws=own)
+        torch.testing.assert_close(both.components[f"segment_{i}"], alone.loss / duration**2)
     rows = drawn.rows(slice(0, 32, 2))
     assert torch.equal(rows.noise["0"], drawn.noise["0"][::2]) and len(rows.t) == 16
