@@ -53,7 +53,7 @@ class Grid:
         return self.step * (cells.unsqueeze(1) + inside).flatten()[: 3 * self.count + 1]
 
     def locate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cell (from 0) and place in it (0 to 1); outside, the nearest cell's end. How far below."""
+        """Cell (from 0), place in it (0 to 1), outside the nearest end; how far below."""
         # Counted from the origin: an offset would round x to the digits of the table's ends.
         end = self.start + self.count
         scaled = (x * (1 / self.step)).clamp(self.start, end)
