@@ -113,8 +113,8 @@ class Table:
         else:
             c = self._coefficients(u, by_cell=True)
             cell = column * self.rows.count + row
-            found = c.index_select(0, cell.flatten()).view(*cell.shape, 4, 4)
-            lines = _horner(found.unbind(-2), b.unsqueeze(-1))
+            powers = c.index_select(0, cell.flatten()).view(*cell.shape, 4, 4)
+            lines = _horner(powers.unbind(-2), b.unsqueeze(-1))
             inside = _horner(lines.unbind(-1), a)
         return torch.addcmul(inside, under, self._below(v))
 
