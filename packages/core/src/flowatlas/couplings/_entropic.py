@@ -59,7 +59,8 @@ class Potentials:
         masses = plan.sum(0)
         slope = masses.diag() - n * plan.T @ plan + 1 / n**2
         change, _ = torch.linalg.solve_ex(slope, 1 / n - masses)
-        return self.epsilon * change
+        scaled: Tensor = self.epsilon * change
+        return scaled
 
     def error(self) -> float:
         """Sum of the errors of the masses of columns; those of rows are exact."""
