@@ -18,9 +18,10 @@ from flowatlas.benchmarks import run
 from flowatlas.benchmarks.arch import ARCH, arch, at_time
 from flowatlas.benchmarks.bridge_method import METHODS, BridgeMethod, BridgePreset
 from flowatlas.benchmarks.cells import EMT, LINEAGE, CellBenchmark
-from flowatlas.benchmarks.lidar import HeightPenalty
+from flowatlas.benchmarks.lidar import LIDAR, HeightPenalty
 from flowatlas.benchmarks.transport import Cloud, displacement, two_halves, wasserstein
 from flowatlas.data import DataSet
+from flowatlas.data.lidar import RAINIER
 from flowatlas.data.single_cell import EMT as EMT_CELLS
 from flowatlas.data.single_cell import snapshots
 from flowatlas.errors import ConfigError, DataError, ShapeError
@@ -102,6 +103,16 @@ def test_the_arch_moves_at_constant_speed() -> None:
         radius = torch.linalg.vector_norm(x, dim=1)
         assert float(radius.std()) == pytest.approx(0.04, rel=0.06)
     assert arch(torch.zeros(3)).shape == (3, 2)
+
+
+def test_what_bridges_declare() -> None:
+    for declared in (ARCH, EMT, LINEAGE, LIDAR):
+        assert declared.name.startswith("bridge/") and declared.default_method == "metric-rbf"
+        assert declared.summary and declared.data and declared.licence and declared.protocol
+        assert {"cpu", "gpu"} <= set(declared.presets)
+        # A demo preset downloads nothing.
+        assert ("demo" in declared.presets) == (declared is ARCH)
+        assert all(name == method.name for name, method in declared.methods.items())
 
 
 def test_metrics_of_methods() -> None:
@@ -247,3 +258,33 @@ def test_files_that_are_no_cells(tmp_path: Path) -> None:
     np.savez(path, x=np.zeros((3, 2)), time_index=np.zeros(4))
     with pytest.raises(DataError, match="expected cells"):
         EMT_CELLS.read(path)
+
+
+def test_terrain_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a hill that is made up: straight lines go through it."""
+    plan = 4 * torch.rand(3000, 2, generator=torch.Generator().manual_seed(0)).double() - 2
+    height = 0.6 * torch.exp(-plan.square().sum(1))
+    path = tmp_path / "lidar" / "hill.npz"
+    path.parent.mkdir()
+    xyz = 1000 * torch.cat([plan, height.unsqueeze(1)], 1).numpy()
+    np.savez(path, xyz=xyz, classification=np.full(3000, 2, np.uint8))
+    hill = replace(
+        RAINIER, file="lidar/hill.npz", sha256=hashlib.sha256(path.read_bytes()).hexdigest()
+    )
+    monkeypatch.setattr("flowatlas.benchmarks.lidar.RAINIER", hill)
+    settings = SMALL | {"samples": 100, "steps": 100, "lr": 1e-2}
+    result = run(
+        LIDAR,
+        method="ot",
+        preset="cpu",
+        output=tmp_path / "out",
+        data_root=tmp_path,
+        settings=settings,
+    )
+    found = {key: value or 0.0 for key, value in result.metrics.items()}
+    assert found["floor/height"] < 0.01 < 0.1 < found["height"] < 0.4
+    assert found["distance"] <= found["height"] + 1e-6
+    assert 0.7 < found["energy"] < 1.5  # a straight flow is about as straight lines are
+    assert found["w2_end"] < 0.5 and found["floor/w2_end"] < 0.1
+    figures = LIDAR.figures(stored(tmp_path / "out"), "hill")
+    assert all(len(png(figure)) > 4000 for figure in figures.values())

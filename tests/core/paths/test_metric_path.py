@@ -288,3 +288,13 @@ def test_what_a_metric_path_cannot_do() -> None:
         fit_interpolant(path, FlatMetric(), x, torch.zeros(2, 3), progress=False)
     with pytest.raises(DivergenceError, match="energy"):
         fit_interpolant(path, Nowhere(), x, x, steps=2, progress=False)
+
+
+def test_a_fit_that_runs_out_of_time_stops(capsys: pytest.CaptureFixture[str]) -> None:
+    x_0, x_1 = ends(32)
+    found = fit_interpolant(
+        MetricPath(curved()), HalfPlane(), x_0, x_1, steps=100_000, max_seconds=0.2
+    )
+    assert 1 <= found.steps < 100_000 and len(found.energies) == found.steps
+    printed = capsys.readouterr()
+    assert printed.out == "" and "interpolant" in printed.err

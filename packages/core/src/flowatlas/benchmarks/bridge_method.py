@@ -47,7 +47,7 @@ class BridgePreset(Preset):
         bend_lr: its peak learning rate.
         bend_points: data points at most that a metric is made of.
         rows: how many rows of one point for each marginal training draws from.
-        The others are those of `Preset`.
+        The others are those of `Preset`; `batch` and `max_seconds` hold for interpolants too, each.
     """
 
     width: int = 128
@@ -174,6 +174,7 @@ class BridgeMethod(Method):
             steps=preset.bend_steps,
             batch=preset.batch,
             lr=preset.bend_lr,
+            max_seconds=preset.max_seconds,
             generator=torch.Generator().manual_seed(seed),
             progress=progress,
         )
@@ -213,16 +214,16 @@ METHODS = {
     method.name: method
     for method in (
         BridgeMethod(
-            name="metric-land",
-            summary="learned interpolants in the LAND metric, between optimal pairs",
-            path="land",
-        ),
-        BridgeMethod(
             name="metric-rbf",
             summary="learned interpolants in the RBF metric, between optimal pairs",
             path="rbf",
             scale=1.5,
             epsilon=0.1,
+        ),
+        BridgeMethod(
+            name="metric-land",
+            summary="learned interpolants in the LAND metric, between optimal pairs",
+            path="land",
         ),
         BridgeMethod(name="ot", summary="straight lines between optimal pairs"),
         BridgeMethod(
