@@ -22,6 +22,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "GeooptManifold",
         "Lorentz",
         "Manifold",
+        "Mesh",
         "ProductManifold",
         "Simplex",
         "Sphere",
@@ -159,6 +160,7 @@ if TYPE_CHECKING:
     from flowatlas.manifolds import GeooptManifold as GeooptManifold
     from flowatlas.manifolds import Lorentz as Lorentz
     from flowatlas.manifolds import Manifold as Manifold
+    from flowatlas.manifolds import Mesh as Mesh
     from flowatlas.manifolds import ProductManifold as ProductManifold
     from flowatlas.manifolds import Simplex as Simplex
     from flowatlas.manifolds import Sphere as Sphere

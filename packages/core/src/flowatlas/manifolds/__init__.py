@@ -5,9 +5,11 @@ from flowatlas.manifolds.base import Manifold as Manifold
 from flowatlas.manifolds.euclidean import Euclidean as Euclidean
 from flowatlas.manifolds.geoopt_adapter import GeooptManifold as GeooptManifold
 from flowatlas.manifolds.lorentz import Lorentz as Lorentz
+from flowatlas.manifolds.mesh import Mesh as Mesh
 from flowatlas.manifolds.product import ProductManifold as ProductManifold
 from flowatlas.manifolds.se3 import SE3 as SE3
 from flowatlas.manifolds.simplex import Simplex as Simplex
 from flowatlas.manifolds.so3 import SO3 as SO3
+from flowatlas.manifolds.spectrum import Spectrum as Spectrum
 from flowatlas.manifolds.sphere import Sphere as Sphere
 from flowatlas.manifolds.torus import FlatTorus as FlatTorus
