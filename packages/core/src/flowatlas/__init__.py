@@ -30,8 +30,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "flowatlas.objectives": ("FlowMatching", "LossOutput"),
     "flowatlas.paths": (
         "AffinePath",
+        "Biharmonic",
         "CatFlowPath",
         "ContinuousPath",
+        "Diffusion",
         "DirichletPath",
         "DiscretePath",
         "GeodesicPath",
@@ -41,6 +43,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "PerPosition",
         "PerToken",
         "ProductPath",
+        "SpectralPath",
     ),
     "flowatlas.sampling": (
         "Exact",
@@ -167,8 +170,10 @@ if TYPE_CHECKING:
     from flowatlas.objectives import FlowMatching as FlowMatching
     from flowatlas.objectives import LossOutput as LossOutput
     from flowatlas.paths import AffinePath as AffinePath
+    from flowatlas.paths import Biharmonic as Biharmonic
     from flowatlas.paths import CatFlowPath as CatFlowPath
     from flowatlas.paths import ContinuousPath as ContinuousPath
+    from flowatlas.paths import Diffusion as Diffusion
     from flowatlas.paths import DirichletPath as DirichletPath
     from flowatlas.paths import DiscretePath as DiscretePath
     from flowatlas.paths import GeodesicPath as GeodesicPath
@@ -178,6 +183,7 @@ if TYPE_CHECKING:
     from flowatlas.paths import PerPosition as PerPosition
     from flowatlas.paths import PerToken as PerToken
     from flowatlas.paths import ProductPath as ProductPath
+    from flowatlas.paths import SpectralPath as SpectralPath
     from flowatlas.sampling import Exact as Exact
     from flowatlas.sampling import Hutchinson as Hutchinson
     from flowatlas.sampling import Solution as Solution

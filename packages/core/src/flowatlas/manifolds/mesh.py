@@ -236,6 +236,17 @@ class Mesh(Manifold):
         basis = _basis(mesh, face)
         return walk(mesh, face, barycentric, u.reshape(-1, 3), basis if carried else basis[:, :0])
 
+    def follow(self, face: Tensor, barycentric: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Faces and barycentric coordinates reached by walking: `expmap` for located points.
+
+        Args:
+            face: `(n,)`.
+            barycentric: `(n, 3)`, in [0, 1].
+            u: `(n, 3)`, tangents.
+        """
+        found = walk(self.tables(u), face, barycentric, u, u.new_zeros(len(u), 0, 3))
+        return found.face, found.barycentric
+
     def conforming(self, x: Tensor, u: Tensor) -> Tensor:
         r"""Tangents at x whose flux through edges is continuous, from vectors of the space around.
 
