@@ -18,11 +18,12 @@ __all__ = ["builtin_sets", "dataset", "dataset_names", "load", "verify_file"]
 
 def builtin_sets() -> tuple[DataSet, ...]:
     """The sets of this package."""
-    from flowatlas.data import earth, packaged, rotations, torsion, toy
+    from flowatlas.data import earth, meshes, packaged, rotations, torsion, toy
 
     return (
         *(earth.VOLCANO, earth.EARTHQUAKE, earth.FLOOD, earth.FIRE),
         *(torsion.GENERAL, torsion.GLYCINE, torsion.PROLINE, torsion.PREPRO),
+        *(meshes.BUNNY, meshes.SPOT, meshes.MAZE3, meshes.MAZE4),
         *(packaged.CITIES, packaged.DIGITS),
         *(toy.TWO_MOONS, toy.EIGHT_GAUSSIANS, toy.CHECKERBOARD),
         rotations.ROTATIONS,

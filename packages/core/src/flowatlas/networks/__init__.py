@@ -12,5 +12,6 @@ from flowatlas.networks.hub import from_config as from_config
 from flowatlas.networks.hub import from_pretrained as from_pretrained
 from flowatlas.networks.mlp import MLP as MLP
 from flowatlas.networks.product import ProductMLP as ProductMLP
+from flowatlas.networks.surface import SurfaceMLP as SurfaceMLP
 from flowatlas.networks.time_embedding import FourierTimeEmbedding as FourierTimeEmbedding
 from flowatlas.networks.time_embedding import TimeEmbedding as TimeEmbedding
