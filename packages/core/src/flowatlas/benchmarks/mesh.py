@@ -18,8 +18,8 @@ from torch import Tensor
 
 from flowatlas.benchmarks.config import require
 from flowatlas.benchmarks.contract import Array, Benchmark, Metric, Outcome, Task
-from flowatlas.benchmarks.metrics import log_density
 from flowatlas.benchmarks.method import Method
+from flowatlas.benchmarks.metrics import log_density
 from flowatlas.benchmarks.point_method import STAGES, fixed_step_solver
 from flowatlas.benchmarks.preset import Preset
 from flowatlas.data import meshes
@@ -237,9 +237,7 @@ class MeshBenchmark(Benchmark[MeshMethod, MeshPreset]):
     licence: str
     load: Callable[[Path | None], Mesh]
     target: Target = eigenfunction_target
-    presets: Mapping[str, MeshPreset] = field(
-        default_factory=lambda: {"cpu": _CPU, "gpu": _GPU}
-    )
+    presets: Mapping[str, MeshPreset] = field(default_factory=lambda: {"cpu": _CPU, "gpu": _GPU})
     up: str = "z"
     methods: Mapping[str, MeshMethod] = field(default_factory=lambda: _METHODS)
     metrics: tuple[Metric, ...] = (
@@ -401,7 +399,9 @@ def _share_outside(
     }
 
 
-def _on_file(data: DataSet, target: Target, what: str, up: str = "z", **changes: int) -> MeshBenchmark:
+def _on_file(
+    data: DataSet, target: Target, what: str, up: str = "z", **changes: int
+) -> MeshBenchmark:
     presets = {name: replace(one, **changes) for name, one in (("cpu", _CPU), ("gpu", _GPU))}  # type: ignore[arg-type]
     return MeshBenchmark(
         name=data.name,
@@ -419,10 +419,16 @@ _EIGEN = "the positive part of an eigenfunction"
 BUNNY = _on_file(meshes.BUNNY, eigenfunction_target, f"{_EIGEN} on the Stanford bunny", "y")
 SPOT = _on_file(meshes.SPOT, eigenfunction_target, f"{_EIGEN} on Spot the cow", "y")
 MAZE3 = _on_file(
-    meshes.MAZE3, spots_target, "two spots in opposite corners of a maze of 3 x 3", eigenfunctions=50
+    meshes.MAZE3,
+    spots_target,
+    "two spots in opposite corners of a maze of 3 x 3",
+    eigenfunctions=50,
 )
 MAZE4 = _on_file(
-    meshes.MAZE4, spots_target, "two spots in opposite corners of a maze of 4 x 4", eigenfunctions=50
+    meshes.MAZE4,
+    spots_target,
+    "two spots in opposite corners of a maze of 4 x 4",
+    eigenfunctions=50,
 )
 ICOSPHERE = MeshBenchmark(
     name="mesh/icosphere",

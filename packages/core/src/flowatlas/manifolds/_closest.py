@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = ["BoxTree", "closest_on_triangles"]
 
+Array = NDArray[Any]
 #: Children of a box.
 _ARITY = 8
 
@@ -118,14 +121,14 @@ def closest_on_triangles(x: Tensor, corners: Tensor) -> tuple[Tensor, Tensor]:
     return found.gather(-2, index).squeeze(-2), gap
 
 
-def _order(centres: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _order(centres: Array) -> Array:
     """Faces in an order in which every run of `_ARITY` to some power is compact."""
     count = len(centres)
     leaf = _ARITY
     while leaf * _ARITY < count:
         leaf *= _ARITY
 
-    def arrange(rows: np.ndarray, size: int) -> np.ndarray:  # type: ignore[type-arg]
+    def arrange(rows: Array, size: int) -> Array:
         if len(rows) <= _ARITY:
             return rows
         while size >= len(rows):
@@ -159,4 +162,5 @@ def _children(first: Tensor, count: int) -> Tensor:
 def _gap(x: Tensor, boxes: Tensor) -> Tensor:
     """Squared distances of points `(..., 3)` to boxes `(..., 2, 3)`."""
     low, high = boxes.unbind(-2)
-    return torch.maximum(low - x, x - high).clamp(min=0).square().sum(-1)
+    gap: Tensor = torch.maximum(low - x, x - high).clamp(min=0).square().sum(-1)
+    return gap

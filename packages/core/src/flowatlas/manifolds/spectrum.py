@@ -79,7 +79,7 @@ def spectrum(mesh: Triangles, count: int) -> Spectrum:
     pieces = connected_components(mass, directed=False)[0]
     if pieces > 1:
         raise GeometryError(
-            f"mesh: it has {pieces} pieces that do not touch, so no path leads from one to another. "
+            f"mesh: it has {pieces} pieces that do not touch, so no path leads across. "
             "Keep one of them."
         )
     if vertices <= max(200, 2 * count):

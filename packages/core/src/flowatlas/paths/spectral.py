@@ -53,8 +53,8 @@ class SpectralPath(ContinuousPath):
     $$d(x, y)^2 = \sum_{i=1}^k w(\lambda_i) (\phi_i(x) - \phi_i(y))^2, \qquad
       u_t(x | x_1) = \dot\kappa_t\, d(x_0, x_1) \frac{\nabla d(x, x_1)}{|\nabla d(x, x_1)|^2},$$
 
-    with $\kappa_t = \sigma_t$ of a convex schedule, $1 - t$ if none is given. As long as x is on its
-    path $\dot\kappa_t d(x_0, x_1) = \frac{d}{dt} \log \kappa_t\, d(x, x_1)$, which is the form of
+    with $\kappa_t = \sigma_t$ of a convex schedule, $1 - t$ if none is given. As long as x is on
+    its path $\dot\kappa_t d(x_0, x_1) = \frac{d}{dt} \log \kappa_t\, d(x, x_1)$, which is the form of
     the reference; this one stays bounded where a path lags behind.
 
     $x_t$ has no closed form. It is integrated from $x_0$ by `steps` steps that walk on the faces,
@@ -145,7 +145,8 @@ class SpectralPath(ContinuousPath):
             y: the same shape.
         """
         difference = self._embedded(*self.mesh.locate(x)) - self._embedded(*self.mesh.locate(y))
-        return difference.norm(dim=-1)
+        length: Tensor = torch.linalg.vector_norm(difference, dim=-1)
+        return length
 
     def dist_and_gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """d(x, y), `(...)`, and its gradient in x, a tangent `(..., 3)`; zero where x is y."""

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from flowatlas.plots.style import INK, MODEL, density_colours, figure, style
 
 if TYPE_CHECKING:
-    from mpl_toolkits.mplot3d.axes3d import Axes3D
-
     from matplotlib.figure import Figure
 
 __all__ = ["surface"]
@@ -69,8 +67,8 @@ def surface(
     return made
 
 
-def _faces(axes: Axes3D, vertices: Array, faces: Array, density: Array) -> None:
-    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+def _faces(axes: Any, vertices: Array, faces: Array, density: Array) -> None:
+    from mpl_toolkits.mplot3d.art3d import Poly3DCollection  # type: ignore[import-untyped]
 
     top = np.quantile(density, 0.995)
     colours = density_colours()(0.06 + 0.94 * np.clip(density / (top if top > 0 else 1.0), 0, 1))
@@ -84,7 +82,7 @@ def _faces(axes: Axes3D, vertices: Array, faces: Array, density: Array) -> None:
     axes.add_collection3d(made)
 
 
-def _frame(axes: Axes3D, vertices: Array) -> None:
+def _frame(axes: Any, vertices: Array) -> None:
     low, high = vertices.min(0), vertices.max(0)
     size = np.maximum(high - low, 1e-3 * (high - low).max())
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], low[2] + size[2]))
