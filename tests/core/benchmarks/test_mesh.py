@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from flowatlas.benchmarks import report, run
+from flowatlas.benchmarks import run
 from flowatlas.benchmarks.mesh import (
     BUNNY,
     ICOSPHERE,
@@ -28,7 +29,7 @@ def test_the_target_is_the_positive_part_of_an_eigenfunction() -> None:
     law = eigenfunction_target(mesh, preset)
     function = mesh.spectrum(preset.target).functions[:, preset.target - 1]
     density = law.log_prob(mesh.vertices).exp()
-    assert (density[function < 0] == 0).all()
+    assert density[function < 0].max() < 1e-12
     ratio = density[function > 0.01] / function[function > 0.01]
     torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio))
 
@@ -49,7 +50,7 @@ def test_the_kernel_estimate_finds_a_density_that_it_can_hold() -> None:
         for n in (20_000, 2_000, 4_000)
     ]
     estimate, tau = heat_estimate(mesh, *draws[:2])
-    assert 1e-3 < tau < 1
+    assert 1e-4 < tau < 1
     kl = (law.log_prob(draws[2]) - estimate.log_prob(draws[2])).mean()
     assert 0 < float(kl) < 0.02
 
@@ -71,8 +72,9 @@ def test_the_files_are_surfaces(benchmark: MeshBenchmark, vertices: int, boundar
     assert torch.isfinite(law.log_prob(law.sample((100, 3)))).all()
 
 
+@pytest.mark.slow
 def test_a_short_run_learns_and_makes_pictures(tmp_path: Path) -> None:
-    settings = {"steps": 60, "score_points": 60, "score_steps": 5, "samples": 300, "points": 5000}
+    settings = {"steps": 60, "score_points": 50, "score_steps": 4, "samples": 300, "points": 5000}
     result = run(ICOSPHERE, preset="demo", seed=0, output=tmp_path, settings=settings)
     found = {k: v or 0.0 for k, v in result.metrics.items()}
     assert found["uniform/kl"] > 0.7
@@ -80,4 +82,7 @@ def test_a_short_run_learns_and_makes_pictures(tmp_path: Path) -> None:
     assert found["mass"] == pytest.approx(1, abs=5 * found["mass_standard_error"] + 0.05)
     assert found["outside"] < 0.5 * found["uniform/outside"]
     assert found["exact/outside"] == 0
-    assert "KL from the data" in report(tmp_path).html.read_text()
+    assert result.arrays is not None
+    with np.load(tmp_path / result.arrays) as arrays:
+        pictures = ICOSPHERE.figures(dict(arrays), "a title")
+    assert list(pictures) == ["density of the data, and samples", "loss"]

@@ -167,7 +167,7 @@ def heat_estimate(mesh: Mesh, train: Tensor, validation: Tensor) -> tuple[Vertex
     found = mesh.spectrum(min(200, len(mesh.vertices) - 1))
     means = mesh.interpolate(found.functions, train.double()).mean(0)
     best: tuple[float, float, VertexDensity] | None = None
-    for tau in (10 ** (-0.25 * i) for i in range(15)):
+    for tau in (10 ** (-0.25 * i) for i in range(20)):
         weight = (-tau * found.eigenvalues).exp() * means
         values = (found.functions @ weight + 1 / mesh.area).clamp(min=1e-3 / mesh.area)
         law = VertexDensity(mesh, values)

@@ -54,8 +54,8 @@ class SpectralPath(ContinuousPath):
       u_t(x | x_1) = \dot\kappa_t\, d(x_0, x_1) \frac{\nabla d(x, x_1)}{|\nabla d(x, x_1)|^2},$$
 
     with $\kappa_t = \sigma_t$ of a convex schedule, $1 - t$ if none is given. As long as x is on
-    its path $\dot\kappa_t d(x_0, x_1) = \frac{d}{dt} \log \kappa_t\, d(x, x_1)$, which is the form of
-    the reference; this one stays bounded where a path lags behind.
+    its path $\dot\kappa_t d(x_0, x_1) = \frac{d}{dt} \log \kappa_t\, d(x, x_1)$, which is the form
+    of the reference; this one stays bounded where a path lags behind.
 
     $x_t$ has no closed form. It is integrated from $x_0$ by `steps` steps that walk on the faces,
     each of which aims at the distance wanted at its end, so that errors in the distance do not add
