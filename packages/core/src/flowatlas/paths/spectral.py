@@ -28,7 +28,7 @@ __all__ = ["Arrival", "SpectralPath"]
 _T_MAX = 1 - 1e-5
 #: Where the gradient of the distance all but vanishes, paths go no faster than so many times the
 #: width of the mesh per unit of time.
-_FASTEST = 10.0
+_FASTEST = 4.0
 
 
 @dataclass(frozen=True, slots=True)

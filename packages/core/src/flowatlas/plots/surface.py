@@ -52,6 +52,7 @@ def surface(
         for row, (elevation, turn) in zip(panels, views, strict=True):
             for axes in row:
                 axes.view_init(elevation, turn)
+                axes.computed_zorder = False  # or points vanish behind a mesh that is larger
                 _frame(axes, vertices)
             _faces(row[0], vertices, faces, density)
             _faces(row[1], vertices, faces, np.zeros(len(faces)))
@@ -86,7 +87,7 @@ def _frame(axes: Any, vertices: Array) -> None:
     low, high = vertices.min(0), vertices.max(0)
     size = np.maximum(high - low, 1e-3 * (high - low).max())
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], low[2] + size[2]))
-    axes.set_box_aspect(tuple(size), zoom=1.5)
+    axes.set_box_aspect(tuple(size), zoom=1.25)
     axes.set_axis_off()
 
 
