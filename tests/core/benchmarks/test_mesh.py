@@ -82,6 +82,8 @@ def test_a_short_run_learns_and_makes_pictures(tmp_path: Path) -> None:
     assert found["mass"] == pytest.approx(1, abs=5 * found["mass_standard_error"] + 0.05)
     assert found["outside"] < 0.5 * found["uniform/outside"]
     assert found["exact/outside"] == 0
+    assert 0 < found["exact/sample_kl"] < 0.3
+    assert found["sample_kl"] < 0.5
     assert result.arrays is not None
     with np.load(tmp_path / result.arrays) as arrays:
         pictures = ICOSPHERE.figures(dict(arrays), "a title")

@@ -49,17 +49,17 @@ def dense_distance(x: Tensor, mesh: Mesh) -> Tensor:
     corner = mesh.vertices[mesh.faces].numpy()
     found = []
     for p in x.numpy():
-        best = np.inf
+        best = math.inf
         for a, b, c in corner:
             normal = np.cross(b - a, c - a)
             normal /= np.linalg.norm(normal)
             q = p - ((p - a) @ normal) * normal
             sides = [np.cross(e - s, q - s) @ normal for s, e in ((a, b), (b, c), (c, a))]
             if min(sides) >= 0:
-                best = min(best, abs((p - a) @ normal))
+                best = min(best, float(abs((p - a) @ normal)))
             for s, e in ((a, b), (b, c), (c, a)):
                 share = np.clip((p - s) @ (e - s) / ((e - s) @ (e - s)), 0, 1)
-                best = min(best, np.linalg.norm(p - s - share * (e - s)))
+                best = min(best, float(np.linalg.norm(p - s - share * (e - s))))
         found.append(best)
     return torch.tensor(found)
 
@@ -246,7 +246,7 @@ def test_what_a_mesh_cannot_do_says_so() -> None:
             attempt()
 
 
-TRIANGLE = [[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]
+TRIANGLE: list[list[float]] = [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
 
 @pytest.mark.parametrize(

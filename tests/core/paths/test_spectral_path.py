@@ -171,7 +171,8 @@ def test_pairs_that_are_caught_are_counted() -> None:
 def velocity(x: Tensor) -> Tensor:
     """A smooth field of the space around, with a part that points outward."""
     turn = torch.linalg.cross(torch.tensor([0.0, 0.3, 1.0], dtype=x.dtype).expand_as(x), x)
-    return 0.5 * x + 0.5 * turn + 0.15 * torch.sin(2 * x.roll(1, -1))
+    u: Tensor = 0.5 * x + 0.5 * turn + 0.15 * torch.sin(2 * x.roll(1, -1))
+    return u
 
 
 def mass(mesh: Mesh, field: Callable[[Tensor, Tensor], Tensor], per_face: int) -> float:

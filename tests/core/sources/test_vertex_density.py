@@ -57,7 +57,7 @@ def test_draws_have_the_density() -> None:
 
 def test_within_one_face_the_draws_lean_towards_the_larger_value() -> None:
     """A triangle with values 0, 0, 1: the coordinate of the last corner is Beta(2, 2)."""
-    mesh = Mesh([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
+    mesh = Mesh([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], [[0, 1, 2]])
     law = VertexDensity(mesh, torch.tensor([0.0, 0.0, 1.0]))
     x = law.sample((20_000, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = x[:, 1]

@@ -156,7 +156,8 @@ def _grouped(x: Tensor) -> Tensor:
 
 
 def _children(first: Tensor, count: int) -> Tensor:
-    return first.unsqueeze(-1) + torch.arange(count, device=first.device)
+    found: Tensor = first.unsqueeze(-1) + torch.arange(count, device=first.device)
+    return found
 
 
 def _gap(x: Tensor, boxes: Tensor) -> Tensor:
