@@ -58,9 +58,8 @@ class Potentials:
         plan, n = self.log_plan().exp(), len(self.cost)
         masses = plan.sum(0)
         slope = masses.diag() - n * plan.T @ plan + 1 / n**2
-        change, _ = torch.linalg.solve_ex(slope, 1 / n - masses)
-        scaled: Tensor = self.epsilon * change
-        return scaled
+        change: Tensor = torch.linalg.solve_ex(slope, 1 / n - masses)[0]
+        return self.epsilon * change
 
     def error(self) -> float:
         """Sum of the errors of the masses of columns; those of rows are exact."""
