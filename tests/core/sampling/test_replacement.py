@@ -325,6 +325,20 @@ def test_noise_takes_tokens_back(source: str) -> None:
     assert abs(share - wanted) < 5 * 0.5 / math.sqrt(n)
 
 
+def test_given_points_have_new_noise_in_every_round() -> None:
+    seen: list[float] = []
+
+    def field(x: Tensor, t: Tensor) -> Tensor:
+        seen.append(x[0, 0].item())
+        return torch.zeros_like(x)
+
+    known = Replacement(torch.tensor([[True, False]]), torch.ones(1, 2))
+    solver = Resampling(Euler(1), rounds=3)
+    path = AffinePath(point_ndim=0)
+    x = sample(field, path, shape=(1, 2), fixed=known, solver=solver, generator=seeded())
+    assert len(set(seen)) == 3 and x[0, 0] == 1
+
+
 def test_given_and_held_side_by_side_and_generators() -> None:
     """A pair is clean, a replacement is not; samples do not depend on their batch."""
     pair, n = Pair(), 6
