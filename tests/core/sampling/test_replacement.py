@@ -325,6 +325,24 @@ def test_noise_takes_tokens_back(source: str) -> None:
     assert abs(share - wanted) < 5 * 0.5 / math.sqrt(n)
 
 
+@pytest.mark.parametrize("solver", [Midpoint(3), Dopri5(1e-2, 1e-2)], ids=repr)
+def test_fields_see_given_points_on_their_path_at_every_stage(solver: Solver) -> None:
+    """Also where its velocity changes within a step."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def field(x: Tensor, t: Tensor) -> Tensor:
+        seen.append((x[:, 0], t))
+        return torch.zeros_like(x)
+
+    known = Replacement(torch.tensor([True, False]).expand(4, 2), torch.full((4, 2), 3.0))
+    path = AffinePath(Cosine(), point_ndim=0)
+    sample(field, path, shape=(4, 2), fixed=known, solver=solver, generator=seeded())
+    x_0 = seen[0][0]
+    for x, t in seen:
+        c = Cosine()(t)
+        torch.testing.assert_close(x, 3 * c.alpha + c.sigma * x_0)
+
+
 def test_given_points_have_new_noise_in_every_round() -> None:
     seen: list[float] = []
 
