@@ -297,7 +297,7 @@ def test_one_round_is_the_solver_itself(length: int) -> None:
 @pytest.mark.parametrize(
     "scheduler", [Polynomial(1), Polynomial(3), Cosine(), LinearVP()], ids=repr
 )
-@pytest.mark.parametrize(("t", "s"), [(0.9, 0.4), (0.5, 0.0), (0.7, 0.7)])
+@pytest.mark.parametrize(("t", "s"), [(0.9, 0.4), (0.5, 0.4), (0.5, 0.0), (0.7, 0.7)])
 def test_noise_takes_the_law_back(scheduler: Scheduler, t: float, s: float) -> None:
     """Of a path with any schedule and a Gaussian source, given x_1; moments to five errors."""
     n, path = 20_000, AffinePath(scheduler, source=Gaussian(1.5, mean=torch.tensor([2.0, -1.0])))
