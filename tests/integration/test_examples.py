@@ -29,7 +29,7 @@ SCRIPTS: dict[str, tuple[str, list[str]]] = {
         ["few_steps", "trajectories"],
     ),
     "schroedinger_bridge": (
-        r"energy distance .* to others: 0\.0\d+\nwithout noise: .*\nwith the noise .*: \d",
+        r"energy distance .* to others: -?0\.0\d+\nwithout noise: .*\nwith the noise .*: -?\d",
         ["bridge"],
     ),
     "tokens": (

@@ -111,6 +111,38 @@ def test_the_field_is_the_conditional_mean(source: str, g: torch.Generator) -> N
     assert scores(flow.apart).max() > 3 * Z
 
 
+@pytest.mark.parametrize("source", ["mask", "uniform"])
+def test_classes_are_as_likely_as_it_says(source: str, g: torch.Generator) -> None:
+    """Of points of the path with known classes, by the slope of a logistic regression.
+
+    $E[\\sum_k ([k] - r_k) \\log r_k] = 0$ where the responsibilities are right; those of another
+    time are too sure or not sure enough.
+    """
+    n, path = 20_000, LAW.path(source)
+    flow = LAW.flow(path)
+    x_1, k = LAW.sample(n, g)
+    t = torch.rand(n, generator=g)
+    x_t: Any = path.sample(path.draw(x_1, generator=g), x_1, t, generator=g).x_t
+
+    def score(r: Tensor) -> float:
+        log_r = r.clamp(min=1e-12).log()
+        gap = log_r[torch.arange(n), k] - (r * log_r).sum(1)
+        return float(gap.mean().abs() / (gap.std() / math.sqrt(n)))
+
+    assert score(flow.responsibilities(x_t, t)) < Z
+    assert score(flow.responsibilities(x_t, 0.9 * t)) > Z
+
+
+def test_tokens_that_are_late_are_weighed_by_the_limit(g: torch.Generator) -> None:
+    """A solver asks at t = 1 with frozen tokens, some of them masked: not a state of the path."""
+    flow = LAW.flow(LAW.path())
+    x, _ = LAW.sample(50, g)
+    x["token"][:, 0] = 4
+    late = flow.responsibilities(x, torch.full((50,), 1 - 1e-6, dtype=D))
+    torch.testing.assert_close(flow.responsibilities(x, torch.ones(50)), late, rtol=0, atol=1e-4)
+    assert (late - LAW.weights).abs().max() > 0.1
+
+
 @pytest.mark.parametrize(
     ("solver", "n"),
     [(Euler(50), 2000), (Midpoint(50), 1000), (Dopri5(1e-2, 1e-2, max_step=0.06), 700)],

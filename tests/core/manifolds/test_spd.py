@@ -170,7 +170,8 @@ def test_spectral_functions_have_two_derivatives_at_equal_eigenvalues(name: str)
     def series(a: Tensor) -> Tensor:
         eye = torch.eye(3, dtype=DOUBLE)
         if "EXP" in name:
-            return torch.linalg.matrix_exp(a) - (1 - shift) * eye
+            grown: Tensor = torch.linalg.matrix_exp(a) - (1 - shift) * eye
+            return grown
         gap, power, total = a - shift * eye, eye, torch.zeros_like(a)
         for k in range(1, 40):
             power = power @ gap

@@ -228,3 +228,12 @@ def test_sources_of_components_that_do_not_exist() -> None:
             solver=Euler(2),
             source={"charge": AffinePath().source},
         )
+
+
+def test_continuous_sources_of_tokens_and_adaptive_steps_of_tokens_alone() -> None:
+    """Both are found by the table of what composes with what."""
+    path = MixturePath(4, AffinePath().source)
+    with pytest.raises(ConfigError, match=r"dtype: got torch.int64.*source of tokens"):
+        path.draw(torch.zeros(2, 3).long())
+    with pytest.raises(CapabilityError, match="tokens alone only jump"):
+        sample(lambda x, t: torch.zeros(*x.shape, 4), MixturePath(4), shape=(2, 3), solver=Dopri5())

@@ -297,7 +297,7 @@ def test_one_round_is_the_solver_itself(length: int) -> None:
 @pytest.mark.parametrize(
     "scheduler", [Polynomial(1), Polynomial(3), Cosine(), LinearVP()], ids=repr
 )
-@pytest.mark.parametrize(("t", "s"), [(0.9, 0.4), (0.5, 0.0), (0.7, 0.7)])
+@pytest.mark.parametrize(("t", "s"), [(0.9, 0.4), (0.5, 0.4), (0.5, 0.0), (0.7, 0.7)])
 def test_noise_takes_the_law_back(scheduler: Scheduler, t: float, s: float) -> None:
     """Of a path with any schedule and a Gaussian source, given x_1; moments to five errors."""
     n, path = 20_000, AffinePath(scheduler, source=Gaussian(1.5, mean=torch.tensor([2.0, -1.0])))
@@ -323,6 +323,38 @@ def test_noise_takes_tokens_back(source: str) -> None:
     share = (path.renoise(x_t, now, then, generator=seeded(2)) == 2).double().mean()
     wanted = 0.3 + 0.7 * (0.25 if source == "uniform" else 0.0)
     assert abs(share - wanted) < 5 * 0.5 / math.sqrt(n)
+
+
+@pytest.mark.parametrize("solver", [Midpoint(3), Dopri5(1e-2, 1e-2)], ids=repr)
+def test_fields_see_given_points_on_their_path_at_every_stage(solver: Solver) -> None:
+    """Also where its velocity changes within a step."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def field(x: Tensor, t: Tensor) -> Tensor:
+        seen.append((x[:, 0], t))
+        return torch.zeros_like(x)
+
+    known = Replacement(torch.tensor([True, False]).expand(4, 2), torch.full((4, 2), 3.0))
+    path = AffinePath(Cosine(), point_ndim=0)
+    sample(field, path, shape=(4, 2), fixed=known, solver=solver, generator=seeded())
+    x_0 = seen[0][0]
+    for x, t in seen:
+        c = Cosine()(t)
+        torch.testing.assert_close(x, 3 * c.alpha + c.sigma * x_0)
+
+
+def test_given_points_have_new_noise_in_every_round() -> None:
+    seen: list[float] = []
+
+    def field(x: Tensor, t: Tensor) -> Tensor:
+        seen.append(x[0, 0].item())
+        return torch.zeros_like(x)
+
+    known = Replacement(torch.tensor([[True, False]]), torch.ones(1, 2))
+    solver = Resampling(Euler(1), rounds=3)
+    path = AffinePath(point_ndim=0)
+    x = sample(field, path, shape=(1, 2), fixed=known, solver=solver, generator=seeded())
+    assert len(set(seen)) == 3 and x[0, 0] == 1
 
 
 def test_given_and_held_side_by_side_and_generators() -> None:

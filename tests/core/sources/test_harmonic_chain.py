@@ -21,13 +21,15 @@ DOUBLE = torch.float64
 def laplacian(beads: int) -> Tensor:
     """Of the path graph, from its edges."""
     edges = torch.eye(beads, dtype=DOUBLE)[1:] - torch.eye(beads, dtype=DOUBLE)[:-1]
-    return edges.mT @ edges
+    product: Tensor = edges.mT @ edges
+    return product
 
 
 def basis(beads: int) -> Tensor:
     """Orthonormal rows that span the centred chains, by QR."""
     columns = torch.eye(beads, dtype=DOUBLE)[:, :-1] - 1 / beads
-    return torch.linalg.qr(columns)[0].mT
+    rows: Tensor = torch.linalg.qr(columns)[0].mT
+    return rows
 
 
 @pytest.mark.parametrize("beads", [2, 3, 17])

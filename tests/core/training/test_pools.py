@@ -147,6 +147,10 @@ def test_conditions_masks_and_products_go_with_the_pool() -> None:
     expected = Aligned().couple(batch["x_0"], batch["x_1"], mask=batch["mask"])
     torch.testing.assert_close(expected, batch["x_0"], rtol=1e-4, atol=1e-4)
 
+    pools = PairedPools(PATH, MinibatchOT(PATH), batches=2)
+    batch = batches_of(TensorData({"x_1": sets, "mask": mask}, batch_size=8, pools=pools), 1)[0]
+    assert torch.isfinite(batch["x_0"]).all()
+
     product = ProductPath(a=AffinePath(), b=AffinePath())
     state = {"a": clusters(50), "b": clusters(50, 2)}
     pools = PairedPools(product, MinibatchOT(product), batches=3)

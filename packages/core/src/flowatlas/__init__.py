@@ -44,6 +44,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "GeooptManifold",
         "Lorentz",
         "Manifold",
+        "Mesh",
         "ProductManifold",
         "Simplex",
         "Sphere",
@@ -63,9 +64,11 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "flowatlas.paths": (
         "AffinePath",
+        "Biharmonic",
         "BridgePath",
         "CatFlowPath",
         "ContinuousPath",
+        "Diffusion",
         "DirichletPath",
         "DiscretePath",
         "GeodesicPath",
@@ -76,6 +79,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "PerPosition",
         "PerToken",
         "ProductPath",
+        "SpectralPath",
     ),
     "flowatlas.sampling": (
         "Exact",
@@ -221,6 +225,7 @@ if TYPE_CHECKING:
     from flowatlas.manifolds import GeooptManifold as GeooptManifold
     from flowatlas.manifolds import Lorentz as Lorentz
     from flowatlas.manifolds import Manifold as Manifold
+    from flowatlas.manifolds import Mesh as Mesh
     from flowatlas.manifolds import ProductManifold as ProductManifold
     from flowatlas.manifolds import Simplex as Simplex
     from flowatlas.manifolds import Sphere as Sphere
@@ -234,9 +239,11 @@ if TYPE_CHECKING:
     from flowatlas.objectives import MultiMarginal as MultiMarginal
     from flowatlas.objectives import PathEnergy as PathEnergy
     from flowatlas.paths import AffinePath as AffinePath
+    from flowatlas.paths import Biharmonic as Biharmonic
     from flowatlas.paths import BridgePath as BridgePath
     from flowatlas.paths import CatFlowPath as CatFlowPath
     from flowatlas.paths import ContinuousPath as ContinuousPath
+    from flowatlas.paths import Diffusion as Diffusion
     from flowatlas.paths import DirichletPath as DirichletPath
     from flowatlas.paths import DiscretePath as DiscretePath
     from flowatlas.paths import GeodesicPath as GeodesicPath
@@ -247,6 +254,7 @@ if TYPE_CHECKING:
     from flowatlas.paths import PerPosition as PerPosition
     from flowatlas.paths import PerToken as PerToken
     from flowatlas.paths import ProductPath as ProductPath
+    from flowatlas.paths import SpectralPath as SpectralPath
     from flowatlas.sampling import Exact as Exact
     from flowatlas.sampling import Hutchinson as Hutchinson
     from flowatlas.sampling import Replacement as Replacement

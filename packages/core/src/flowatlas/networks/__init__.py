@@ -14,5 +14,6 @@ from flowatlas.networks.interpolant import Interpolant as Interpolant
 from flowatlas.networks.mlp import MLP as MLP
 from flowatlas.networks.product import ProductMLP as ProductMLP
 from flowatlas.networks.sequence import SequenceTransformer as SequenceTransformer
+from flowatlas.networks.surface import SurfaceMLP as SurfaceMLP
 from flowatlas.networks.time_embedding import FourierTimeEmbedding as FourierTimeEmbedding
 from flowatlas.networks.time_embedding import TimeEmbedding as TimeEmbedding

@@ -19,7 +19,12 @@ from flowatlas.paths.interval import Interval as Interval
 from flowatlas.paths.jumps import Jumps as Jumps
 from flowatlas.paths.metric import MetricPath as MetricPath
 from flowatlas.paths.mixture import MixturePath as MixturePath
+from flowatlas.paths.premetrics import Biharmonic as Biharmonic
+from flowatlas.paths.premetrics import Diffusion as Diffusion
+from flowatlas.paths.premetrics import Premetric as Premetric
 from flowatlas.paths.product import ProductPath as ProductPath
+from flowatlas.paths.spectral import Arrival as Arrival
+from flowatlas.paths.spectral import SpectralPath as SpectralPath
 from flowatlas.paths.token_schedule import PerPosition as PerPosition
 from flowatlas.paths.token_schedule import PerToken as PerToken
 from flowatlas.paths.token_schedule import TokenSchedule as TokenSchedule

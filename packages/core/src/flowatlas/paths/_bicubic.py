@@ -53,7 +53,7 @@ class Grid:
         return self.step * (cells.unsqueeze(1) + inside).flatten()[: 3 * self.count + 1]
 
     def locate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cell (from 0) and place in it (0 to 1); outside, the nearest cell's end. How far below."""
+        """Cell (from 0), place in it (0 to 1), outside the nearest end; how far below."""
         # Counted from the origin: an offset would round x to the digits of the table's ends.
         end = self.start + self.count
         scaled = (x * (1 / self.step)).clamp(self.start, end)
@@ -113,8 +113,8 @@ class Table:
         else:
             c = self._coefficients(u, by_cell=True)
             cell = column * self.rows.count + row
-            found = c.index_select(0, cell.flatten()).view(*cell.shape, 4, 4)
-            lines = _horner(found.unbind(-2), b.unsqueeze(-1))
+            powers = c.index_select(0, cell.flatten()).view(*cell.shape, 4, 4)
+            lines = _horner(powers.unbind(-2), b.unsqueeze(-1))
             inside = _horner(lines.unbind(-1), a)
         return torch.addcmul(inside, under, self._below(v))
 

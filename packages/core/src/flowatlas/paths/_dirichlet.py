@@ -20,8 +20,8 @@ converges exponentially: 40 nodes leave a relative error of 1e-13 for K from 2 t
 
 The table of the speed is in x and $\log \alpha$, of $G = C / x$: it is smooth, tends to a straight
 line in $\log x$ of slope $-1/\alpha$ at small x and to a constant at x = 1; and with
-$\ell = \operatorname{logit} x$, $d\ell / d\alpha = G$. The cells of x are shares of octaves, which are
-found from the bits of x: logarithms would take as long as all the rest.
+$\ell = \operatorname{logit} x$, $d\ell / d\alpha = G$. The cells of x are shares of octaves,
+found from the bits of x: its logarithm would take as long as two of the four reads of the table.
 """
 
 from __future__ import annotations

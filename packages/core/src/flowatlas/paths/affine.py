@@ -39,8 +39,8 @@ class AffinePath(ContinuousPath):
     with m and s the mean and standard deviation of the source. `conversion_interval` tells the
     interval of each; samplers stop at its edge and end with `conditional_step`.
 
-    The score that stochastic solvers use follows from each of the four, if the source is Gaussian and
-    the coupling in training was independent.
+    The score that stochastic solvers use follows from each of the four, if the source is Gaussian
+    and the coupling in training was independent.
 
     Args:
         scheduler: alpha and sigma; the straight path if None.

@@ -18,4 +18,5 @@ from flowatlas.plots.ramachandran import ramachandran as ramachandran
 from flowatlas.plots.rotations import rotations as rotations
 from flowatlas.plots.style import png as png
 from flowatlas.plots.style import save as save
+from flowatlas.plots.surface import surface as surface
 from flowatlas.plots.text import text_panel as text_panel

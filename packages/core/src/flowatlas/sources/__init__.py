@@ -12,4 +12,5 @@ from flowatlas.sources.tokens import Mask as Mask
 from flowatlas.sources.tokens import TokenSource as TokenSource
 from flowatlas.sources.tokens import UniformTokens as UniformTokens
 from flowatlas.sources.uniform import Uniform as Uniform
+from flowatlas.sources.vertex_density import VertexDensity as VertexDensity
 from flowatlas.sources.wrapped_normal import WrappedNormal as WrappedNormal
