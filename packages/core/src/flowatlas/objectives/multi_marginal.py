@@ -50,7 +50,7 @@ class MultiMarginal:
             does not predict velocities, arguments of another kind.
 
     Reference: Multi-marginal trajectories through pairs of neighbours are those of TrajectoryNet,
-    Tong et al., 2020, arXiv:2002.04461, section 4, trained here by flow matching as in Metric Flow
+    Tong et al., 2020, arXiv:2002.04461, trained here by flow matching as in Metric Flow
     Matching, Kapusniak et al., 2024, arXiv:2405.14780.
 
     Example:

@@ -74,7 +74,7 @@ def fit_interpolant(
         ShapeError: samples of different shapes, or none.
         DivergenceError: an energy that is NaN or infinite.
 
-    Reference: Metric Flow Matching, Kapusniak et al., 2024, arXiv:2405.14780, algorithm 1.
+    Reference: Metric Flow Matching, Kapusniak et al., 2024, arXiv:2405.14780.
 
     Example:
         ```python
