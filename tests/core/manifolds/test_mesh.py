@@ -61,7 +61,7 @@ def dense_distance(x: Tensor, mesh: Mesh) -> Tensor:
                 share = np.clip((p - s) @ (e - s) / ((e - s) @ (e - s)), 0, 1)
                 best = min(best, float(np.linalg.norm(p - s - share * (e - s))))
         found.append(best)
-    return torch.tensor(found)
+    return torch.tensor(found, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("mesh", [SPHERE, ROOF])
