@@ -23,6 +23,9 @@ from flowatlas.manifolds.spectrum import Spectrum, spectrum
 
 __all__ = ["Mesh"]
 
+#: What keeps the weights of edges, and so divergences, bounded at vertices; see `conforming`.
+_BLUNT = 0.01
+
 
 class Mesh(Manifold):
     r"""A triangle mesh in three dimensions, with or without boundary; points are `(..., 3)`.
@@ -39,7 +42,7 @@ class Mesh(Manifold):
 
     A field made by `proju` loses mass at edges: what flows towards an edge in one face is not what
     leaves it in the next. `conforming` keeps it, and is what a network should end in (as
-    `flowatlas.networks.SurfaceMLP` does); `log_prob` is then exact on the mesh as it is.
+    `flowatlas.networks.SurfaceMLP` does).
 
     Args:
         vertices: `(V, 3)`.
@@ -248,17 +251,18 @@ class Mesh(Manifold):
         return found.face, found.barycentric
 
     def conforming(self, x: Tensor, u: Tensor) -> Tensor:
-        r"""Tangents at x whose flux through edges is continuous, from vectors of the space around.
+        r"""Tangents at x whose flux through edges is continuous, nearly, from vectors of space.
 
         $$u' = P_f \Big(u_1 - \sum_k w_k \langle u_1, d_k \rangle d_k\Big), \qquad
           u_1 = u - \langle u, n \rangle n, \qquad
-          w_k = \frac{\prod_{j \ne k} \lambda_j}{\sum_i \prod_{j \ne i} \lambda_j}.$$
+          w_k = \frac{\prod_{j \ne k} \lambda_j}{0.01 + \sum_i \prod_{j \ne i} \lambda_j}.$$
 
         n is the interpolated normal, which is continuous; $d_k$ halves the angle between the
-        normals at edge k, where $w_k$ is one and the others are zero, so that what is left crosses
-        the edge alike on both sides. At the boundary $d_k$ points outward: nothing crosses. Where
-        u is continuous the flow keeps its mass exactly, and $\operatorname{div} u'$ within faces
-        is all the divergence there is.
+        normals at edge k, where $w_k$ is close to one (0.96 at its middle) and the others are zero,
+        so that what is left crosses the edge all but alike on both sides. At the boundary $d_k$
+        points outward: little crosses. Where u is continuous the flow keeps its mass, and
+        $\operatorname{div} u'$ within faces is the divergence. Without the 0.01 both would be
+        exact, and divergences infinite at vertices, which no solver resolves.
 
         Args:
             x: `(..., 3)`.
@@ -273,10 +277,9 @@ class Mesh(Manifold):
         n = (barycentric.unsqueeze(-1) * mesh.corner_normals[face]).sum(-2)
         n = n / n.norm(dim=-1, keepdim=True).clamp(min=0.1)
         u = u - (u * n).sum(-1, keepdim=True) * n
-        # Beyond rounding, coordinates that are negative would change the sign of a weight.
-        near = barycentric.clamp(min=1e-6)
+        near = barycentric.clamp(min=0)
         product = near.roll(1, -1) * near.roll(2, -1)
-        weight = product / product.sum(-1, keepdim=True)
+        weight = product / (product.sum(-1, keepdim=True) + _BLUNT)
         wall = mesh.walls[face]
         through = weight * (wall * u.unsqueeze(-2)).sum(-1)
         u = u - (through.unsqueeze(-1) * wall).sum(-2)

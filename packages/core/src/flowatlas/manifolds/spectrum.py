@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix, csc_matrix
 from torch import Tensor
 
 from flowatlas._arguments import count as whole
 from flowatlas.errors import ConfigError, GeometryError
 from flowatlas.manifolds._triangles import Triangles
+
+if TYPE_CHECKING:
+    from scipy.sparse import csc_matrix
 
 __all__ = ["Spectrum", "laplacian", "spectrum"]
 
@@ -43,6 +46,9 @@ def laplacian(mesh: Triangles) -> tuple[csc_matrix, csc_matrix]:
     Reference: Computing Discrete Minimal Surfaces and Their Conjugates, Pinkall and Polthier, 1993,
     for L; M is the mass matrix of linear finite elements.
     """
+    # scipy takes as long to import as all of this package.
+    from scipy.sparse import coo_matrix
+
     faces, area = mesh.faces.numpy(), mesh.areas.numpy()
     gradient = mesh.gradients.numpy()
     stiffness = np.einsum("nki,nli,n->nkl", gradient, gradient, area)
