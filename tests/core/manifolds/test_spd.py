@@ -137,7 +137,7 @@ def test_wishart_density_integrates_to_one_by_wrapped_normal_draws(
     target = torch.from_numpy(np.atleast_1d(wishart.logpdf(x.permute(1, 2, 0).numpy())))
     weights = (target - manifold.log_volume(x) - law.log_prob(x)).exp()
     error = weights.std().item() / math.sqrt(count)
-    assert error < 0.03
+    assert error < 0.1
     assert abs(weights.mean().item() - 1) < 5 * error
     # Power: without the volume, or with its other sign, the mean is another.
     for wrong in (torch.zeros(count, dtype=DOUBLE), -manifold.log_volume(x)):

@@ -27,6 +27,7 @@ class WrappedMixture(Source):
 
     Raises:
         ConfigError: spreads or weights that are not positive.
+        GeometryError: centres off the manifold.
         ShapeError: spreads or weights that do not fit the centres.
         CapabilityError: a manifold without wrapped normal laws.
 
@@ -52,7 +53,9 @@ class WrappedMixture(Source):
             if not bool(((values > 0) & torch.isfinite(values)).all()):
                 raise ConfigError(f"{name}: got {values.tolist()}; all must be positive.")
         self.manifold = manifold
-        self.centres = centres.double()
+        manifold.check_point(centres, "centres")
+        # Rounded to single precision they lie off the manifold in double.
+        self.centres = manifold.projx(centres.double())
         self.spreads = spreads.double()
         self.weights = (weights / weights.sum()).double()
         self.parts = [

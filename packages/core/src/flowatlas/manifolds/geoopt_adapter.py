@@ -38,6 +38,8 @@ class GeooptManifold(Manifold):
 
     Example:
         ```python
+        from flowatlas.manifolds.geoopt_adapter import hyperbolic_log_det
+
         ball = geoopt.PoincareBall()
         manifold = GeooptManifold(
             ball, log_volume=poincare_log_volume, log_det_expmap=hyperbolic_log_det
