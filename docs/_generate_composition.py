@@ -88,12 +88,15 @@ class Product(fa.ProductPath):
         )
 
 
+MESH = fa.Mesh.icosphere(1)
+
 ROWS = (
     Row("`AffinePath`", fa.AffinePath, (), _points(fa.Euclidean(), 3)),
     Row("`AffinePath`, VP", fa.AffinePath, (fa.LinearVP(),), _points(fa.Euclidean(), 3)),
     Row("`BridgePath`", fa.BridgePath, (0.5,), _points(fa.Euclidean(), 3)),
     Row("`GeodesicPath`, sphere", fa.GeodesicPath, (fa.Sphere(),), _points(fa.Sphere(), 3)),
     Row("`GeodesicPath`, SO(3)", fa.GeodesicPath, (fa.SO3(),), _points(fa.SO3(), 3, 3)),
+    Row("`SpectralPath`", fa.SpectralPath, (MESH,), _points(MESH, 3), {"eigenfunctions": 20}),
     Row("`MixturePath`, mask", fa.MixturePath, (4,), _tokens),
     Row("`MixturePath`, uniform", fa.MixturePath, (4,), _tokens, {"source": "uniform"}),
     Row("`DirichletPath`", fa.DirichletPath, (4,), _vertices),

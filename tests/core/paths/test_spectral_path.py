@@ -13,7 +13,7 @@ from torch import Tensor
 from flowatlas.errors import CapabilityError, ConfigError
 from flowatlas.manifolds import Mesh, Sphere
 from flowatlas.manifolds.spectrum import laplacian
-from flowatlas.paths import Biharmonic, Diffusion, SpectralPath
+from flowatlas.paths import BiharmonicDistance, DiffusionDistance, SpectralPath
 from flowatlas.sampling import log_prob, sample
 from flowatlas.schedulers import Cosine, Polynomial
 from flowatlas.solvers import RK4, Midpoint
@@ -47,12 +47,12 @@ def test_the_biharmonic_distance_is_that_of_the_inverse_laplacian() -> None:
 @pytest.mark.parametrize(
     ("premetric", "weight"),
     [
-        (Biharmonic(), lambda v: v**-2),
-        (Diffusion(0.05), lambda v: np.exp(-0.1 * (v - math.pi**2))),
+        (BiharmonicDistance(), lambda v: v**-2),
+        (DiffusionDistance(0.05), lambda v: np.exp(-0.1 * (v - math.pi**2))),
     ],
 )
 def test_distances_of_the_square_are_sums_of_cosines(
-    premetric: Biharmonic | Diffusion, weight: Callable[[float], float]
+    premetric: BiharmonicDistance | DiffusionDistance, weight: Callable[[float], float]
 ) -> None:
     mesh = Mesh.square(32)
     # Eight functions are whole eigenspaces, so that their choice within does not matter.
@@ -163,7 +163,9 @@ def test_pairs_do_not_depend_on_the_batch_and_samples_hold_several_points() -> N
 def test_pairs_that_are_caught_are_counted() -> None:
     """Heat that has not spread yet tells near from far alone: its distance has many minima."""
     x_0, x_1 = pairs(SQUARE, 256)
-    caught = SpectralPath(SQUARE, premetric=Diffusion(0.002), eigenfunctions=80).arrival(x_0, x_1)
+    caught = SpectralPath(SQUARE, premetric=DiffusionDistance(0.002), eigenfunctions=80).arrival(
+        x_0, x_1
+    )
     assert caught.stuck > 0.1
     assert SpectralPath(SQUARE, eigenfunctions=80).arrival(x_0, x_1).stuck == 0
 
@@ -216,7 +218,7 @@ def test_what_a_spectral_path_does_not_take() -> None:
         lambda: SpectralPath(SPHERE, eigenfunctions=0),
         lambda: SpectralPath(SPHERE, steps=0),
         lambda: SpectralPath(Sphere()),  # type: ignore[arg-type]
-        lambda: Diffusion(0.0),
+        lambda: DiffusionDistance(0.0),
     ):
         with pytest.raises(ConfigError):
             wrong()

@@ -64,11 +64,11 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "flowatlas.paths": (
         "AffinePath",
-        "Biharmonic",
+        "BiharmonicDistance",
         "BridgePath",
         "CatFlowPath",
         "ContinuousPath",
-        "Diffusion",
+        "DiffusionDistance",
         "DirichletPath",
         "DiscretePath",
         "GeodesicPath",
@@ -239,11 +239,11 @@ if TYPE_CHECKING:
     from flowatlas.objectives import MultiMarginal as MultiMarginal
     from flowatlas.objectives import PathEnergy as PathEnergy
     from flowatlas.paths import AffinePath as AffinePath
-    from flowatlas.paths import Biharmonic as Biharmonic
+    from flowatlas.paths import BiharmonicDistance as BiharmonicDistance
     from flowatlas.paths import BridgePath as BridgePath
     from flowatlas.paths import CatFlowPath as CatFlowPath
     from flowatlas.paths import ContinuousPath as ContinuousPath
-    from flowatlas.paths import Diffusion as Diffusion
+    from flowatlas.paths import DiffusionDistance as DiffusionDistance
     from flowatlas.paths import DirichletPath as DirichletPath
     from flowatlas.paths import DiscretePath as DiscretePath
     from flowatlas.paths import GeodesicPath as GeodesicPath
@@ -306,8 +306,8 @@ if TYPE_CHECKING:
     from flowatlas.time_samplers import LogitNormal as LogitNormal
     from flowatlas.time_samplers import Shifted as Shifted
     from flowatlas.time_samplers import TimeSampler as TimeSampler
-    from flowatlas.time_samplers import UniformTime as UniformTime
     from flowatlas.time_samplers import UShaped as UShaped
+    from flowatlas.time_samplers import UniformTime as UniformTime
 
     __version__: str
 else:

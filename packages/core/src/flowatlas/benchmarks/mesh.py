@@ -26,7 +26,7 @@ from flowatlas.data import meshes
 from flowatlas.data.dataset import DataSet
 from flowatlas.manifolds import Mesh
 from flowatlas.objectives import FlowMatching
-from flowatlas.paths import Biharmonic, Diffusion, SpectralPath
+from flowatlas.paths import BiharmonicDistance, DiffusionDistance, SpectralPath
 from flowatlas.sampling import sample
 from flowatlas.solvers import RK4
 from flowatlas.sources import VertexDensity
@@ -83,7 +83,7 @@ class MeshMethod(Method):
         diffusion = self.premetric == "diffusion"
         return SpectralPath(
             mesh,
-            premetric=Diffusion(self.diffusion_time) if diffusion else Biharmonic(),
+            premetric=DiffusionDistance(self.diffusion_time) if diffusion else BiharmonicDistance(),
             eigenfunctions=self.path_eigenfunctions,
             steps=self.path_steps,
         )

@@ -152,7 +152,8 @@ def _extra(count: int) -> int:
 def _grouped(x: Tensor) -> Tensor:
     """Rows in groups of `_ARITY`, the last row repeated."""
     padding = x[-1:].expand(_extra(len(x)), *x.shape[1:])
-    return torch.cat([x, padding]).unflatten(0, (-1, _ARITY))
+    grouped: Tensor = torch.cat([x, padding]).unflatten(0, (-1, _ARITY))
+    return grouped
 
 
 def _children(first: Tensor, count: int) -> Tensor:

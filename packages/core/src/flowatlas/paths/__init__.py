@@ -19,8 +19,8 @@ from flowatlas.paths.interval import Interval as Interval
 from flowatlas.paths.jumps import Jumps as Jumps
 from flowatlas.paths.metric import MetricPath as MetricPath
 from flowatlas.paths.mixture import MixturePath as MixturePath
-from flowatlas.paths.premetrics import Biharmonic as Biharmonic
-from flowatlas.paths.premetrics import Diffusion as Diffusion
+from flowatlas.paths.premetrics import BiharmonicDistance as BiharmonicDistance
+from flowatlas.paths.premetrics import DiffusionDistance as DiffusionDistance
 from flowatlas.paths.premetrics import Premetric as Premetric
 from flowatlas.paths.product import ProductPath as ProductPath
 from flowatlas.paths.spectral import Arrival as Arrival

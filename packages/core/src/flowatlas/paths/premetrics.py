@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowatlas.errors import ConfigError
 
-__all__ = ["Biharmonic", "Diffusion", "Premetric"]
+__all__ = ["BiharmonicDistance", "DiffusionDistance", "Premetric"]
 
 
 class Premetric(ABC):
@@ -33,7 +33,7 @@ class Premetric(ABC):
         return f"{type(self).__name__}()"
 
 
-class Biharmonic(Premetric):
+class BiharmonicDistance(Premetric):
     r"""$w = 1 / \lambda^2$: the distance of the biharmonic kernel.
 
     Reference: Biharmonic Distance, Lipman, Rustamov and Funkhouser, 2010, ACM Trans. Graph. 29(3).
@@ -43,7 +43,7 @@ class Biharmonic(Premetric):
         return eigenvalues.pow(-2)
 
 
-class Diffusion(Premetric):
+class DiffusionDistance(Premetric):
     r"""$w = e^{-2 \tau \lambda}$: how differently heat spreads from both points in time $\tau$.
 
     Args:
@@ -65,4 +65,4 @@ class Diffusion(Premetric):
         return (-2 * self.time * (eigenvalues - eigenvalues[0])).exp()
 
     def __repr__(self) -> str:
-        return f"Diffusion({self.time})"
+        return f"DiffusionDistance({self.time})"

@@ -17,7 +17,7 @@ from flowatlas.manifolds.spectrum import Spectrum
 from flowatlas.paths.base import PathSample
 from flowatlas.paths.continuous import ContinuousPath, TimeWeight
 from flowatlas.paths.interval import Interval
-from flowatlas.paths.premetrics import Biharmonic, Premetric
+from flowatlas.paths.premetrics import BiharmonicDistance, Premetric
 from flowatlas.schedulers import CondOT, Scheduler
 from flowatlas.sources.base import Source
 from flowatlas.sources.uniform import Uniform
@@ -68,7 +68,7 @@ class SpectralPath(ContinuousPath):
         mesh: where the points live; states are `(batch, ..., 3)`.
         source: the law of x_0; uniform if None.
         scheduler: convex; kappa_t = 1 - t if None.
-        premetric: the weights w; `Biharmonic()` if None.
+        premetric: the weights w; `BiharmonicDistance()` if None.
         eigenfunctions: k; as many as the mesh has if it has fewer vertices.
         steps: of the integration.
         weight: factor of this component's loss.
@@ -115,8 +115,8 @@ class SpectralPath(ContinuousPath):
                 f"scheduler: {scheduler!r} is not convex (sigma = 1 - alpha), so sigma is no share "
                 "of a distance. Use CondOT, Polynomial or Exponential."
             )
-        premetric = Biharmonic() if premetric is None else premetric
-        check_kind("premetric", premetric, Premetric, "Biharmonic()")
+        premetric = BiharmonicDistance() if premetric is None else premetric
+        check_kind("premetric", premetric, Premetric, "BiharmonicDistance()")
         super().__init__(
             mesh,
             Uniform(mesh) if source is None else source,
