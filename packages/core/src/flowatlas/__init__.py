@@ -306,8 +306,8 @@ if TYPE_CHECKING:
     from flowatlas.time_samplers import LogitNormal as LogitNormal
     from flowatlas.time_samplers import Shifted as Shifted
     from flowatlas.time_samplers import TimeSampler as TimeSampler
-    from flowatlas.time_samplers import UShaped as UShaped
     from flowatlas.time_samplers import UniformTime as UniformTime
+    from flowatlas.time_samplers import UShaped as UShaped
 
     __version__: str
 else:
