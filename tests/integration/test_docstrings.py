@@ -30,7 +30,17 @@ FENCE = re.compile(r"^([ \t]*)```python\n(.*?)^\1```[ \t]*$", re.DOTALL | re.MUL
 MODULES = (
     *("sampling", "networks", "training", "manifolds", "paths", "sources", "couplings"),
     *("objectives", "solvers", "schedulers", "time_samplers", "data", "benchmarks", "testing"),
-    *("exact", "metrics", "state", "errors", "field", "plots", "benchmarks.pictures"),
+    *(
+        "exact",
+        "metrics",
+        "guidance",
+        "paths.canonical",
+        "state",
+        "errors",
+        "field",
+        "plots",
+        "benchmarks.pictures",
+    ),
 )
 
 
@@ -74,6 +84,9 @@ class AnyShape(nn.Module):
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, condition: Any = None) -> torch.Tensor:
         return self.scale * x
+
+    def null_condition(self, condition: Any) -> Any:
+        return {name: torch.full_like(value, -1) for name, value in condition.items()}
 
 
 def stand_ins() -> dict[str, Any]:

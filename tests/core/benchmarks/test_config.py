@@ -11,7 +11,7 @@ from flowatlas.benchmarks.point_preset import PointPreset
 from flowatlas.benchmarks.runner import apply_settings
 from flowatlas.benchmarks.settings import PRESETS
 from flowatlas.errors import ConfigError
-from flowatlas.manifolds import SO3, Euclidean, Sphere
+from flowatlas.manifolds import SO3, Euclidean, Lorentz, Manifold, Sphere
 
 PRESET = PointPreset(width=8, depth=1, batch=16, lr=1e-3, steps=10)
 
@@ -85,8 +85,9 @@ def test_methods_know_where_they_work() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_named_method_builds(name: str) -> None:
     method = METHODS[name]
-    manifold = Sphere() if method.path == "geodesic" else Euclidean()
-    if method.source != "fitted":
+    spaces: tuple[Manifold, ...] = (Euclidean(), Sphere(), Lorentz())
+    manifold = next(space for space in spaces if method.fits(space))
+    if method.source not in ("fitted", "wrapped"):
         path = method.build_path(manifold)
         assert method.build_objective(path, torch.full((4, 3), 3**-0.5)).path is path
     assert method.nfe == 2 * method.solver_steps

@@ -30,12 +30,18 @@ def named_manifold(name: str) -> Manifold:
     """A manifold by the name of its entry point, with its default arguments.
 
     Raises:
-        ConfigError: the name is unknown, or stands for no manifold.
+        ConfigError: the name is unknown, or stands for no manifold, or for one with arguments.
     """
     made = plugins.load(plugins.MANIFOLDS, name, type)
     if not issubclass(made, Manifold):
         raise ConfigError(f"manifold: {name!r} is {made.__name__}, which is no manifold.")
-    manifold: Manifold = made()
+    try:
+        manifold: Manifold = made()
+    except TypeError as error:
+        raise ConfigError(
+            f"manifold: {name!r} has arguments that the command line cannot give ({error}). Train "
+            "on a named data set, whose manifold is known, or from Python."
+        ) from error
     return manifold
 
 

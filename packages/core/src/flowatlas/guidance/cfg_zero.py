@@ -41,7 +41,7 @@ class CFGZero(Guidance):
     Example:
         ```python
         field = CFGZero(model, path, scale=3.0)
-        x = sample(field, path, shape=(8, 2), condition={"label": y}, solver=Euler(steps=25))
+        x = sample(field, path, shape=(64, 2), condition={"label": label}, solver=Euler(steps=25))
         ```
     """
 

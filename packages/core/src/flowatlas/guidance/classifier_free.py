@@ -48,7 +48,7 @@ class ClassifierFree(Guidance):
     Example:
         ```python
         field = ClassifierFree(model, path, scale=3.0, interval=(0.1, 0.9))
-        x = sample(field, path, shape=(8, 2), condition={"label": y}, solver=Heun(steps=16))
+        x = sample(field, path, shape=(64, 2), condition={"label": label}, solver=Heun(steps=16))
         ```
     """
 

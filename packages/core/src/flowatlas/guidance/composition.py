@@ -45,8 +45,8 @@ class Composition(Guidance):
     Example:
         ```python
         field = Composition(model, path, weights=(2.0, -0.5))
-        both = {"label": torch.stack([y, 1 - y], 1)}
-        x = sample(field, path, shape=(8, 2), condition=both, solver=Heun(steps=16))
+        both = {"label": torch.stack([label, 1 - label], 1)}
+        x = sample(field, path, shape=(64, 2), condition=both, solver=Heun(steps=16))
         ```
     """
 
@@ -93,8 +93,8 @@ class Mixture(Guidance):
     Example:
         ```python
         field = Mixture(model, path, lambda x, t, condition: torch.zeros(len(t), 2))
-        either = {"label": torch.stack([y, 1 - y], 1)}
-        x = sample(field, path, shape=(8, 2), condition=either, solver=Heun(steps=16))
+        either = {"label": torch.stack([label, 1 - label], 1)}
+        x = sample(field, path, shape=(64, 2), condition=either, solver=Heun(steps=16))
         ```
     """
 

@@ -38,7 +38,7 @@ class RAAG(Guidance):
     Example:
         ```python
         field = RAAG(model, path, scale=5.0, decay=2.0)
-        x = sample(field, path, shape=(8, 2), condition={"label": y}, solver=Euler(steps=10))
+        x = sample(field, path, shape=(64, 2), condition={"label": label}, solver=Euler(steps=10))
         ```
     """
 

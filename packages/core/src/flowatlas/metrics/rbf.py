@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Self
 
 import torch
-from scipy.optimize import nnls
 from torch import Tensor
 
 from flowatlas._arguments import count
@@ -115,6 +114,8 @@ class RbfMetric(RiemannianMetric):
         rates = 0.5 / (width * spread.clamp(min=0.1 * float(typical))).square()
         order = torch.randperm(len(data), generator=generator)[:_FITTED].to(data.device)
         kernels = torch.exp(-0.5 * rates * torch.cdist(data[order], places).square())
+        from scipy.optimize import nnls
+
         weights, _ = nnls(kernels.cpu().numpy(), torch.ones(len(order)).double().numpy())
         return cls(
             places.to(points),

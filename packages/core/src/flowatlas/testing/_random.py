@@ -30,8 +30,10 @@ class RandomTests(Setup):
                 u = self.manifold.random_tangent(
                     many, generator=self.generator(k), rademacher=rademacher
                 )
-                axes = self.manifold.tangent_basis(many).movedim(1, 0)
-                c = torch.stack([self.manifold.inner(many, u, axis) for axis in axes], -1)
+                axes = self.manifold.tangent_basis(one.unsqueeze(0)).movedim(1, 0)
+                c = torch.stack(
+                    [self.manifold.inner(many, u, axis.expand_as(u)) for axis in axes], -1
+                )
                 label = f"random_tangent(rademacher={rademacher})"
                 mean = c.mean(0)
                 zero = torch.zeros_like(mean)
