@@ -41,13 +41,19 @@ class DiscPicture(Picture):
     def arrays(self, trained: Trained, problem: Problem, samples: Tensor) -> dict[str, Array]:
         from flowatlas.plots.disc import disc_grid
 
-        cells = self.from_disc(torch.from_numpy(disc_grid(64)))
+        grid, points = torch.from_numpy(disc_grid(64)), self.to_disc(problem.split.test)
+        cells = self.from_disc(grid)
         assert problem.law is not None
         exact = problem.law.log_prob(cells.flatten(0, 1)).view(cells.shape[:2])
+        # Beyond the data the field is that of no training point, and may lead to infinity.
+        near = grid.norm(dim=-1) <= points.norm(dim=-1).max()
+        log_density = torch.full(near.shape, -torch.inf)
+        found = on_cells(trained, cells[near].unsqueeze(0).numpy())
+        log_density[near] = torch.from_numpy(found[0])
         return {
-            "points": kept(self.to_disc(problem.split.test)),
+            "points": kept(points),
             "samples": kept(self.to_disc(samples)),
-            "log_density": on_cells(trained, cells.numpy()),
+            "log_density": log_density.numpy(),
             "exact_log_density": exact.float().numpy(),
         }
 

@@ -43,7 +43,8 @@ def disc(
     Args:
         points: of the disc, `(n, 2)`.
         samples: of the disc, `(m, 2)`.
-        log_density: nats with respect to the hyperbolic area, on the cells of `disc_grid`.
+        log_density: nats with respect to the hyperbolic area, on the cells of `disc_grid`; minus
+            infinity where it was not asked for.
         exact_log_density: likewise.
         title: of the whole.
         most: points drawn at most.
