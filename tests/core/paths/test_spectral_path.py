@@ -222,9 +222,10 @@ def test_what_a_spectral_path_does_not_take() -> None:
     ):
         with pytest.raises(ConfigError):
             wrong()
-    with pytest.raises(CapabilityError, match="no formula"):
+    with pytest.raises(CapabilityError, match="does not tell the end"):
         path.convert(x, x, t, "target")
     with pytest.raises(CapabilityError, match="schedule"):
         path.with_schedule(Polynomial(2.0))
-    with pytest.raises(CapabilityError, match="no last step"):
-        path.conditional_step(x, t, t, x)
+    u = 0.1 * SPHERE.proju(x, torch.ones_like(x))
+    step = path.conditional_step(x, t, t + 0.5, u)
+    assert torch.equal(step, SPHERE.expmap(x, 0.5 * u))

@@ -25,6 +25,7 @@ from flowatlas.benchmarks.pictures import Picture
 from flowatlas.benchmarks.point_method import STAGES, PointMethod, fixed_step_solver
 from flowatlas.benchmarks.point_preset import PointPreset
 from flowatlas.benchmarks.problem import Problem
+from flowatlas.errors import SolverError
 from flowatlas.manifolds import Euclidean
 from flowatlas.sampling import sample
 from flowatlas.solvers import Solver
@@ -245,7 +246,12 @@ def _quality(
             if steps == 0:
                 values.append(np.nan)
                 continue
-            x = draw(fixed_step_solver(name, steps), count)
+            try:
+                x = draw(fixed_step_solver(name, steps), count)
+            except SolverError:
+                # Steps too long for the field; the curve starts where they no longer are.
+                values.append(np.nan)
+                continue
             values.append(energy_distance(embed(manifold, x.double().cpu()), test))
         curves[f"curve_{name}"] = np.array(values)
     return metrics, curves

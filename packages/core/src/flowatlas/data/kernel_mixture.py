@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowatlas._random import Generators, draw
+from flowatlas._random import Generators
+from flowatlas.data._draws import draw_points
 from flowatlas.data.kernels import kernel_for
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.manifolds import Capability, Manifold
@@ -79,17 +80,9 @@ class KernelMixture(Source):
         device: torch.device | str | None = None,
     ) -> Tensor:
         point_shape = tuple(self.centres.shape[1:])
-        shape = tuple(shape)
-        if shape[len(shape) - len(point_shape) :] != point_shape:
-            raise ShapeError(
-                f"shape: got {shape}; points of this mixture have shape {point_shape}."
-            )
-        x = draw(
-            lambda s, g: self._rows(math.prod(s[: len(s) - len(point_shape)]), g).view(s),
-            shape,
-            generator,
+        return draw_points(
+            self._rows, shape, point_shape, generator=generator, dtype=dtype, device=device
         )
-        return x.to(dtype=dtype or torch.get_default_dtype(), device=device)
 
     def _rows(self, n: int, generator: torch.Generator | None) -> Tensor:
         home = None if generator is None else generator.device

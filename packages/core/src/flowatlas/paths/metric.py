@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from flowatlas._autodiff import jvp
-from flowatlas._random import Generators
-from flowatlas.errors import CapabilityError, ConfigError
+from flowatlas.errors import ConfigError
 from flowatlas.manifolds.euclidean import Euclidean
+from flowatlas.paths._velocity_only import VelocityOnlyPath
 from flowatlas.paths.base import PathSample
-from flowatlas.paths.continuous import ContinuousPath, TimeWeight
-from flowatlas.paths.interval import Interval
-from flowatlas.schedulers import CondOT, Scheduler
+from flowatlas.paths.continuous import TimeWeight
+from flowatlas.schedulers import CondOT
 from flowatlas.sources.base import Source
 from flowatlas.sources.gaussian import Gaussian
 from flowatlas.state import broadcast_time
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MetricPath"]
 
 
-class MetricPath(ContinuousPath):
+class MetricPath(VelocityOnlyPath):
     r"""$x_t = (1 - t) x_0 + t x_1 + t (1 - t) \varphi(x_0, x_1, t)$ in $\mathbb{R}^n$.
 
     The network $\varphi$ is trained, before the flow is, to make the curves short in a metric
@@ -62,8 +61,6 @@ class MetricPath(ContinuousPath):
         loss = FlowMatching(path, coupling=MinibatchOT(path))(model, x_1).loss
         ```
     """
-
-    kinds = ("velocity",)
 
     def __init__(
         self,
@@ -124,38 +121,3 @@ class MetricPath(ContinuousPath):
         error = (prediction - sample.dx_t).square()
         axes = tuple(range(error.ndim - self.point_ndim, error.ndim))
         return error.mean(axes) if axes else error
-
-    def convert(self, prediction: Tensor, x: Tensor, t: Tensor, to: str) -> Tensor:
-        if to != "velocity":
-            raise CapabilityError(
-                f"to: got {to!r}; the curves of a MetricPath depend on both ends, so that a "
-                "velocity does not tell the endpoint. Use 'velocity'."
-            )
-        return prediction
-
-    def conversion_interval(self, to: str) -> Interval:
-        return Interval(0.0, 1.0)
-
-    def conditional_step(
-        self,
-        x: Tensor,
-        t: Tensor,
-        s: Tensor,
-        prediction: Tensor,
-        *,
-        generator: Generators = None,
-    ) -> Tensor:
-        # No grid stops short of t = 1 here; a step along the velocity is what there is.
-        return x + broadcast_time(s - t, x) * self.convert(prediction, x, t, "velocity")
-
-    def with_schedule(self, scheduler: Scheduler) -> NoReturn:
-        """Refused: the endpoint, which another schedule would approach, is not known.
-
-        Raises:
-            CapabilityError: always.
-        """
-        raise CapabilityError(
-            f"scheduler: a metric path cannot be sampled by {scheduler!r}, since its curves depend "
-            "on both ends and a velocity does not tell them. Use a grid of a solver, such as "
-            "ShiftedGrid."
-        )

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from flowatlas._arguments import check_kind, count
-from flowatlas._random import Generators
-from flowatlas.errors import CapabilityError, ConfigError
+from flowatlas.errors import ConfigError
 from flowatlas.manifolds.mesh import Mesh
 from flowatlas.manifolds.spectrum import Spectrum
+from flowatlas.paths._velocity_only import VelocityOnlyPath
 from flowatlas.paths.base import PathSample
-from flowatlas.paths.continuous import ContinuousPath, TimeWeight
-from flowatlas.paths.interval import Interval
+from flowatlas.paths.continuous import TimeWeight
 from flowatlas.paths.premetrics import BiharmonicDistance, Premetric
 from flowatlas.schedulers import CondOT, Scheduler
 from flowatlas.sources.base import Source
@@ -47,7 +45,7 @@ class Arrival:
     stuck: float
 
 
-class SpectralPath(ContinuousPath):
+class SpectralPath(VelocityOnlyPath):
     r"""$x_t$ with $d(x_t, x_1) = \kappa_t\, d(x_0, x_1)$, down the gradient of a spectral distance.
 
     $$d(x, y)^2 = \sum_{i=1}^k w(\lambda_i) (\phi_i(x) - \phi_i(y))^2, \qquad
@@ -91,8 +89,6 @@ class SpectralPath(ContinuousPath):
         x_t = path.sample(x_0, x_1, t).x_t
         ```
     """
-
-    kinds = ("velocity",)
 
     def __init__(
         self,
@@ -230,36 +226,6 @@ class SpectralPath(ContinuousPath):
         assert isinstance(dx_t, Tensor)
         error = prediction - dx_t
         return self.mesh.inner(x_t, error, error) / 2
-
-    def convert(self, prediction: Tensor, x: Tensor, t: Tensor, to: str) -> Tensor:
-        if to != "velocity":
-            raise CapabilityError(
-                f"to: got {to!r}; what a velocity on a mesh says about x_1 has no formula. Use the "
-                "velocity."
-            )
-        return prediction
-
-    def conversion_interval(self, to: str) -> Interval:
-        return Interval(0.0, 1.0)
-
-    def conditional_step(
-        self,
-        x: Tensor,
-        t: Tensor,
-        s: Tensor,
-        prediction: Tensor,
-        *,
-        generator: Generators = None,
-    ) -> Tensor:
-        raise CapabilityError(
-            "path: a SpectralPath predicts velocities, finite up to t = 1, and needs no last step."
-        )
-
-    def with_schedule(self, scheduler: Scheduler) -> Self:
-        raise CapabilityError(
-            "scheduler: another schedule at inference needs the predicted x_1, which a velocity on "
-            "a mesh does not give. Train with the schedule that is wanted."
-        )
 
     @property
     def local_t_max(self) -> float:
