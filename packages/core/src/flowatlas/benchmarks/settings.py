@@ -68,14 +68,19 @@ _MANY_ANGLES = replace(
 )
 # The exact divergence of matrices has many directions, and logarithms of matrices take time.
 _CURVED = replace(_CPU, batch=256, steps=6000, score_points=2000)
+# Without them a network of coordinates learns how far out the leaves of the tree are, and not where.
+_HYPERBOLIC = {
+    name: replace(preset, scales=(1.0, 0.3))
+    for name, preset in {"demo": _DEMO, "cpu": _CURVED, "gpu": _GPU}.items()
+}
 
 PRESETS: dict[str, dict[str, PointPreset]] = {
     "toy/two_moons": _PLANE,
     "toy/eight_gaussians": _PLANE,
     "toy/checkerboard": _PLANE,
     "so3/toy": {"demo": _DEMO, "cpu": _CPU, "gpu": _GPU},
-    "hyperbolic/lorentz": {"demo": _DEMO, "cpu": _CURVED, "gpu": _GPU},
-    "hyperbolic/poincare": {"demo": _DEMO, "cpu": _CURVED, "gpu": _GPU},
+    "hyperbolic/lorentz": _HYPERBOLIC,
+    "hyperbolic/poincare": _HYPERBOLIC,
     "spd/two": {"demo": _DEMO, "cpu": _CURVED, "gpu": _GPU},
     "spd/three": {"demo": _DEMO, "cpu": _CURVED, "gpu": _GPU},
     "demo/digits": {
