@@ -68,7 +68,7 @@ _MANY_ANGLES = replace(
 )
 # The exact divergence of matrices has many directions, and logarithms of matrices take time.
 _CURVED = replace(_CPU, batch=256, steps=6000, score_points=2000)
-# Without them a network of coordinates learns how far out the leaves of the tree are, and not where.
+# Without lengths a network of coordinates learns how far out the leaves are, and not where.
 _HYPERBOLIC = {
     name: replace(preset, scales=(1.0, 0.3))
     for name, preset in {"demo": _DEMO, "cpu": _CURVED, "gpu": _GPU}.items()
