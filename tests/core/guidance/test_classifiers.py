@@ -129,6 +129,7 @@ def test_gradients_are_the_manifolds(manifold: Sphere | SO3 | Lorentz) -> None:
     )
     found = guided(x, torch.full((5,), 0.5, dtype=torch.float64))
     assert isinstance(found, Tensor)
+    assert torch.allclose(manifold.proju(x, found), found, atol=1e-10)
     u = manifold.random_tangent(x, generator=generator)
     eps = 1e-6
     slope = (height(manifold.expmap(x, eps * u)) - height(manifold.expmap(x, -eps * u))) / (2 * eps)
