@@ -249,6 +249,23 @@ def test_a_strong_pull_on_a_dirichlet_path_stays_on_the_simplex() -> None:
     assert bool((x.argmax(-1) == 0).all())
 
 
+def test_negative_probabilities_go_to_the_closest_ones() -> None:
+    """The closest point p of a convex set has (y - p) . (q - p) <= 0 for all of its corners q."""
+    path = DirichletPath(5).as_canonical()
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randn(200, 5, generator=generator, dtype=torch.float64)
+    y = y + (1 - y.sum(-1, keepdim=True)) / 5
+    assert (y < 0).any(1).double().mean() > 0.9
+    x, t = path.source.sample((200, 5), generator=generator, dtype=torch.float64), torch.zeros(200)
+    p = path.convert(y, x, t, "target")
+    assert p.min() >= 0
+    assert torch.allclose(p.sum(-1), torch.ones(200, dtype=torch.float64))
+    corners = torch.eye(5, dtype=torch.float64)
+    along = ((y - p).unsqueeze(1) * (corners - p.unsqueeze(1))).sum(-1)
+    assert along.max() < 1e-12
+    assert torch.allclose(path.convert(p, x, t, "target"), p)
+
+
 def test_catflow_is_guided_by_its_velocities() -> None:
     logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
     path = CatFlowPath(3)

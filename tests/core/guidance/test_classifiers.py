@@ -136,6 +136,29 @@ def test_gradients_are_the_manifolds(manifold: Sphere | SO3 | Lorentz) -> None:
     assert torch.allclose(manifold.inner(x, found, u), slope, atol=1e-7)
 
 
+def test_outside_the_interval_nothing_is_added() -> None:
+    path = AffinePath()
+    x = torch.ones(3, 2)
+    t = torch.tensor([0.2, 0.5, 0.8])
+    for guided in (
+        Classifier(lambda x, t: x, path, lambda x, t, _: x.sum(-1), interval=(0.4, 0.6)),
+        Energy(lambda x, t: x, path, lambda x: -x.sum(-1), interval=(0.4, 0.6)),
+    ):
+        found = guided(x, t)
+        assert isinstance(found, Tensor)
+        assert torch.equal(found[[0, 2]], x[[0, 2]])
+        assert bool((found[1] > x[1]).all())
+    tokens = torch.full((3, 1), 4)
+    ratios = torch.tensor([0.0, 1.0, 2.0, 3.0]).expand(3, 1, 4)
+    by_token = TokenClassifier(
+        lambda x, t: torch.zeros(3, 1, 4), MixturePath(4), lambda *_: ratios, interval=(0.4, 0.6)
+    )
+    rates = by_token(tokens, t)
+    assert isinstance(rates, Tensor)
+    gap = rates[..., 3] - rates[..., 0]
+    assert torch.allclose(gap, torch.tensor([[0.0], [3.0], [0.0]]))
+
+
 def test_a_pull_on_the_sphere_goes_up() -> None:
     sphere = Sphere()
     path = GeodesicPath(sphere)
