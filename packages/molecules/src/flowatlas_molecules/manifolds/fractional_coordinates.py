@@ -26,8 +26,8 @@ class FractionalCoordinates(Manifold):
     over integers $n_i$ and a common shift s. A crystal that is moved as a whole is the same point.
     Along each axis the minimum is the nearest point of the lattice $A_{N-1}^*$: with the
     differences d wrapped and sorted, one of N candidates, in which the k smallest have gone once
-    around. The mean of wrapped differences taken off, as is often done, is the candidate k = 0, and not always
-    the shortest.
+    around. The mean of wrapped differences taken off, as is often done, is the candidate k = 0, and
+    not always the shortest.
 
     Points are `(..., N, 3)`, the coordinates along the axes of the lattice; any representative
     stands for a point, and maps return the one in [0, 1) with the first atom at the origin.
