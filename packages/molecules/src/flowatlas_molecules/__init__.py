@@ -1,4 +1,11 @@
-"""Flow matching for molecules, proteins and crystals."""
+"""Flow matching for molecules, proteins and crystals.
+
+Manifolds of frames, torsions, residue types, fractional coordinates and lattices; protein backbones
+in files, frames and torsions, with the flow that makes new ones. Networks are in
+`flowatlas_molecules.networks`, scores in `flowatlas_molecules.metrics`, pictures in
+`flowatlas_molecules.plots`, and the benchmark `molecules/backbone` in
+`flowatlas_molecules.benchmarks`.
+"""
 
 from importlib.metadata import version as _version
 
@@ -20,6 +27,7 @@ from flowatlas_molecules.manifolds import Lattice as Lattice
 from flowatlas_molecules.manifolds import LatticePrior as LatticePrior
 from flowatlas_molecules.manifolds import ResidueSimplex as ResidueSimplex
 from flowatlas_molecules.manifolds import Torsions as Torsions
+from flowatlas_molecules.packaged import packaged_chains as packaged_chains
 from flowatlas_molecules.proteins import ChainSplit as ChainSplit
 from flowatlas_molecules.proteins import PaddedChains as PaddedChains
 from flowatlas_molecules.proteins import load_chains as load_chains

@@ -140,7 +140,7 @@ def _distances(x: Tensor) -> Tensor:
     return ((x.unsqueeze(1) - x.unsqueeze(2)).square().sum(-1) + 1e-8).sqrt()
 
 
-def backbone_objective(*, residues: bool = False, geometry: float = 1.0) -> FlowMatching:
+def backbone_objective(*, residues: bool = False, geometry: float = 3.0) -> FlowMatching:
     """Flow matching on `backbone_path`, with the distances of near atoms late in the flow.
 
     Args:
