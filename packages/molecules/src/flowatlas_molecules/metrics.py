@@ -56,7 +56,8 @@ def superposed_rmsd(x: Tensor, y: Tensor) -> Tensor:
     sign = torch.ones_like(u[..., 0])
     sign[..., 2] = torch.linalg.det(u @ v).sign()
     turned = x @ (u * sign.unsqueeze(-2)) @ v
-    return (turned - y).square().sum(-1).mean(-1).sqrt()
+    rmsd: Tensor = (turned - y).square().sum(-1).mean(-1).sqrt()
+    return rmsd
 
 
 def radius_of_gyration(ca: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def packaged_chains(length: int = 32, *, stride: int = 8) -> ChainSplit:
         ```python
         from flowatlas_molecules import packaged_chains
 
-        len(packaged_chains(32).train)  # 133
+        len(packaged_chains(32).train)  # 136
         ```
     """
     if length < 5 or stride < 1:
@@ -43,7 +43,7 @@ def packaged_chains(length: int = 32, *, stride: int = 8) -> ChainSplit:
     import tmtools
 
     folder = Path(tmtools.__file__).parent / "data"
-    whole = {}
+    whole: dict[str, Backbone] = {}
     for file in ("2gtl.pdb", "7ok9.pdb"):
         if not (folder / file).exists():
             raise DataError(f"{folder / file}: is not there. Install tmtools 0.3, which has it.")
