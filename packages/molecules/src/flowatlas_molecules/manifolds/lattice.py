@@ -30,7 +30,7 @@ class Lattice(Manifold):
     within bounds, wherever a flow goes. Angles near the bounds are far out in the chart: those of
     exactly 60 or 120 degrees make heavy tails.
 
-    Cells must be reduced (Niggli) to fit; `flowatlas_molecules.read_cif` reduces them. In the
+    Cells must be reduced (Niggli) to fit, as by pymatgen's `get_reduced_structure()`. In the
     extreme corner of three angles near 120 degrees no cell exists.
 
     Reference: FlowMM: Generating Materials with Riemannian Flow Matching, Miller et al., 2024,
