@@ -242,7 +242,10 @@ def test_outside_its_interval_a_conversion_raises_and_names_it() -> None:
 def test_last_steps_along_exponential_schedules_arrive(dtype: torch.dtype) -> None:
     """From where sigma is below the rounding of alpha, too, and halfway as the path does."""
     path = GeodesicPath(SO3(), prediction="target").with_schedule(Exponential(10.0))
-    x_1, x = (SO3().random_uniform((2, 3, 3), generator=torch.Generator().manual_seed(k), dtype=dtype) for k in (0, 1))
+    x_1, x = (
+        SO3().random_uniform((2, 3, 3), generator=torch.Generator().manual_seed(k), dtype=dtype)
+        for k in (0, 1)
+    )
     for start in (0.0, 0.5, 0.99, 0.9999):
         t, s = torch.full((2,), start, dtype=dtype), torch.ones(2, dtype=dtype)
         end = path.conditional_step(x, t, s, x_1)
