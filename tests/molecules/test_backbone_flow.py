@@ -21,7 +21,6 @@ from flowatlas_molecules import (
     backbone_data,
     backbone_objective,
     backbone_path,
-    connected,
     pad_chains,
     read_structure,
     sample_backbones,
