@@ -45,7 +45,11 @@ MODULES: dict[str, tuple[str, str] | None] = {
     "flowatlas.errors": None,
     "flowatlas_image": None,
     "flowatlas_audio": None,
-    "flowatlas_molecules": None,
+    "flowatlas_molecules": ("Molecules", "packages/molecules.md"),
+    "flowatlas_molecules.networks": ("Molecules", "packages/molecules.md"),
+    "flowatlas_molecules.metrics": ("Molecules", "packages/molecules.md"),
+    "flowatlas_molecules.plots": ("Molecules", "packages/molecules.md"),
+    "flowatlas_molecules.benchmarks": ("Molecules", "packages/molecules.md"),
     "flowatlas_robotics": None,
 }
 

@@ -115,6 +115,21 @@ def test_regularizers_see_sample_and_prediction() -> None:
     torch.testing.assert_close(more.per_sample, plain.per_sample + 10 * plain.t)
 
 
+def test_regularizers_see_which_points_exist() -> None:
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    seen: list[Any] = []
+
+    def count(sample: PathSample, prediction: Any) -> Tensor:
+        seen.append(sample.exists)
+        return 0 * sample.t
+
+    objective = FlowMatching(AffinePath(), regularizers=[count])
+    objective(zero, torch.zeros(2, 3, 2))
+    objective(lambda x, t, c, mask: 0 * x, torch.zeros(2, 3, 2), mask=mask)
+    assert seen[0] is None
+    assert torch.equal(seen[1]["x"], mask)
+
+
 # Masks.
 
 

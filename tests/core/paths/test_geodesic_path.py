@@ -238,6 +238,24 @@ def test_outside_its_interval_a_conversion_raises_and_names_it() -> None:
         slow.conditional_step(x, times(0.5, 0.0), times(1.0, 1.0), x)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_last_steps_along_exponential_schedules_arrive(dtype: torch.dtype) -> None:
+    """From where sigma is below the rounding of alpha, too, and halfway as the path does."""
+    path = GeodesicPath(SO3(), prediction="target").with_schedule(Exponential(10.0))
+    x_1, x = (
+        SO3().random_uniform((2, 3, 3), generator=torch.Generator().manual_seed(k), dtype=dtype)
+        for k in (0, 1)
+    )
+    for start in (0.0, 0.5, 0.99, 0.9999):
+        t, s = torch.full((2,), start, dtype=dtype), torch.ones(2, dtype=dtype)
+        end = path.conditional_step(x, t, s, x_1)
+        torch.testing.assert_close(end, x_1, atol=1e-5, rtol=0)
+        half = path.conditional_step(x, t, (t + s) / 2, x_1)
+        left = Exponential(10.0)((t + s).double() / 2).sigma / Exponential(10.0)(t.double()).sigma
+        expected = left.to(dtype) * SO3().dist(x, x_1)
+        torch.testing.assert_close(SO3().dist(half, x_1), expected, atol=1e-5, rtol=1e-3)
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (3, 1), (2,)], ids=str)
 def test_one_time_per_sample(shape: tuple[int, ...]) -> None:
     x = points("sphere", 3)

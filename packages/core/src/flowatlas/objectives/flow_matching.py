@@ -63,7 +63,8 @@ class FlowMatching:
         path: of the whole state.
         coupling: which x_0 meets which x_1; independent if None.
         time_sampler: the law of t; uniform if None.
-        regularizers: functions of the path sample and the prediction, added per sample.
+        regularizers: functions of the path sample and the prediction, added per sample. Where there
+            is padding the sample's `exists` tells.
         marginal: the marginal velocity itself, `(x_t, t)` to a tangent, where it is known, such as
             `EmpiricalFlow` of the training points. It replaces the conditional velocity as what is
             regressed on: the minimiser is the same, without the noise of single pairs.
@@ -251,6 +252,8 @@ class FlowMatching:
             sample = replace(sample, dx_t=self.marginal(sample.x_t, t))
         if given is not None:
             sample = hold(self.path, sample, fixed)
+        if exists is not None and self.regularizers:
+            sample = replace(sample, exists=exists)
         if condition is not None and condition_dropout > 0:
             assert draws is not None
             condition = _dropped(model, condition, draws.u < condition_dropout)

@@ -38,6 +38,8 @@ class PathSample:
         dx_t: conditional velocity d x_t / d t, a tangent at `x_t`; absent for discrete components,
             and where it is not what the path regresses on and may be infinite.
         noise: what was drawn beside `x_0` and `x_1`; absent where these determine the path.
+        exists: by component, `(batch, *points)`, True where a point is no padding; absent if all
+            are. Objectives set it for regularisers.
     """
 
     x_0: State
@@ -46,6 +48,7 @@ class PathSample:
     x_t: State
     dx_t: State | None
     noise: State | None = None
+    exists: Mapping[str, Tensor] | None = None
 
 
 class StatePath(ABC):

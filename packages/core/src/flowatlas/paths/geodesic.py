@@ -148,7 +148,8 @@ class GeodesicPath(ContinuousPath):
         schedule = self.inference_scheduler or self.scheduler
         now, then = schedule(t), schedule(s)
         log = self._log_to_target(prediction, x, t)
-        return self.manifold.expmap(x, _along(log, (then.alpha - now.alpha) / now.sigma))
+        # What is left, not what was done: alphas next to one have no digits left to subtract.
+        return self.manifold.expmap(x, _along(log, 1 - then.sigma / now.sigma))
 
 
 def _along(u: Tensor, factor: Tensor) -> Tensor:

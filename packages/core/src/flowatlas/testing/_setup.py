@@ -56,6 +56,7 @@ class Setup:
     float32_point: float = 1e-6
     density_std: float | None = None
     everywhere: bool = False
+    embedded: bool | None = None
     wrong_shapes: tuple[tuple[int, ...], ...] | None = None
     seed: int = 0
 

@@ -52,6 +52,9 @@ class ManifoldConformance(
         density_std: of the wrapped normal by whose integral the volume is measured, if the default
             makes for too large a standard error; at most half the injectivity radius.
         everywhere: True if every tensor of the right shape is a point, as in flat space.
+        embedded: whether solvers add stages up in the ambient space, so that `pullback` is the
+            identity; True for a positive codimension if None. A subspace of a Lie group has one,
+            and Munthe-Kaas steps all the same.
         wrong_shapes: shapes that are no points, for `check_shape` to refuse.
         seed: of everything drawn.
 

@@ -1,4 +1,4 @@
-"""Manifolds of molecules, built on those of the core."""
+"""The torus of torsion angles."""
 
 from __future__ import annotations
 
