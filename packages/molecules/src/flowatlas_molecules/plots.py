@@ -65,7 +65,7 @@ def chain_gallery(
                 axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
                 axes.plot([-reach, -reach + 10], [-0.97 * reach] * 2, color=INK, lw=1.2)
                 axes.text(-reach, -0.94 * reach, "10 Å", fontsize=6, color=INK, va="bottom")
-                axes.set_title(f"{name}: {len(chain)}", fontweight="normal", fontsize=8)
+                axes.set_title(f"{name}: {len(chain)} residues", fontweight="normal", fontsize=8)
         if title:
             made.suptitle(title, fontsize=10, fontweight="bold", color=INK)
     return made
