@@ -67,6 +67,7 @@ class ImageBenchmark(Benchmark[ImageMethod, ImagePreset]):
     baselines: Mapping[str, str] = (  # type: ignore[assignment]
         ("exact", "as many training images"),
         ("gaussian", "a Gaussian for each class"),
+        ("blank", "the lower half left empty"),
     )
     protocol: str = (
         "Samples are compared with the test images in the features of a small classifier trained "
@@ -255,10 +256,8 @@ def _completion(flow: _Flow, judge: Judge) -> tuple[dict[str, Array], dict[str, 
             "completed": _kept(torch.stack(shown)),
         },
         {
-            "completion_accuracy": class_accuracy(judge.classifier.describe(filled)[1], labels),
-            "exact/completion_accuracy": class_accuracy(judge.classifier.describe(x_1)[1], labels),
-            "gaussian/completion_accuracy": float("nan"),
-            "blank_accuracy": class_accuracy(judge.classifier.describe(blank)[1], labels),
+            f"{name}completion_accuracy": class_accuracy(judge.classifier.describe(x)[1], labels)
+            for name, x in (("", filled), ("exact/", x_1), ("blank/", blank))
         },
     )
 

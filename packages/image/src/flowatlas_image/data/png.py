@@ -60,6 +60,9 @@ def write_png(pixels: Tensor, path: str | Path) -> Path:
 
     Example:
         ```python
+        from flowatlas_image import to_pixels
+        from flowatlas_image.data import write_png
+
         write_png(to_pixels(torch.rand(3, 32, 32) * 2 - 1), "sample.png")
         ```
     """

@@ -54,6 +54,8 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
 
     Example:
         ```python
+        from flowatlas_image.metrics import frechet_distance
+
         frechet_distance(torch.randn(1000, 8), torch.randn(1000, 8) + 1)  # about 8
         ```
     """

@@ -30,6 +30,8 @@ def kernel_distance(x: Tensor, y: Tensor) -> float:
 
     Example:
         ```python
+        from flowatlas_image.metrics import kernel_distance
+
         kernel_distance(torch.randn(1000, 8), torch.randn(1000, 8))  # about 0
         ```
     """

@@ -54,6 +54,8 @@ def neighbours(data: Tensor, samples: Tensor, *, k: int = 5) -> Neighbours:
 
     Example:
         ```python
+        from flowatlas_image.metrics import neighbours
+
         neighbours(torch.randn(500, 4), torch.randn(500, 4)).precision
         ```
     """

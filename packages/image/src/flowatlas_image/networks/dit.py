@@ -46,6 +46,8 @@ class DiT(Pretrained):
 
     Example:
         ```python
+        from flowatlas_image import DiT
+
         model = DiT((1, 28, 28), patch=4, width=64, depth=2, condition={"label": Classes(10)})
         v = model(torch.randn(8, 1, 28, 28), torch.rand(8), {"label": torch.arange(8)})
         ```

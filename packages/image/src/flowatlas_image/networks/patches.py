@@ -58,6 +58,8 @@ class PatchEmbedding(nn.Module):
 
     Example:
         ```python
+        from flowatlas_image.networks import PatchEmbedding
+
         tokens = PatchEmbedding(3, (32, 32), 4, 64)(torch.randn(8, 3, 32, 32))  # (8, 64, 64)
         ```
     """

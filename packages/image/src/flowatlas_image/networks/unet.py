@@ -52,6 +52,8 @@ class UNet(Pretrained):
 
     Example:
         ```python
+        from flowatlas_image import UNet
+
         model = UNet((1, 28, 28), channels=(32, 64), patch=2, condition={"label": Classes(10)})
         v = model(torch.randn(8, 1, 28, 28), torch.rand(8), {"label": torch.arange(8)})
         ```
