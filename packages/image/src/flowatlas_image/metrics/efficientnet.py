@@ -88,8 +88,8 @@ class EfficientNetLite0(nn.Module):
         h = self._bn0(self._conv_stem(x)).clamp(0, 6)
         for block in self._blocks:
             h = block(h)
-        h = self._bn1(self._conv_head(h)).clamp(0, 6)
-        return h.mean((2, 3))
+        found: Tensor = self._bn1(self._conv_head(h)).clamp(0, 6).mean((2, 3))
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the thousand classes of ImageNet."""

@@ -32,7 +32,8 @@ def gaussian_frechet_distance(
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.mT
     shared = torch.linalg.eigvalsh(root @ covariance_y @ root).clamp(min=0).sqrt().sum()
     apart = (mean_x - mean_y).square().sum()
-    return apart + covariance_x.trace() + covariance_y.trace() - 2 * shared
+    found: Tensor = apart + covariance_x.trace() + covariance_y.trace() - 2 * shared
+    return found
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:
