@@ -30,7 +30,8 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def orthogonal(k: int) -> Tensor:
-    return torch.linalg.qr(normal(k, k, seed=9))[0]
+    q: Tensor = torch.linalg.qr(normal(k, k, seed=9))[0]
+    return q
 
 
 def test_frechet_of_commuting_gaussians() -> None:
