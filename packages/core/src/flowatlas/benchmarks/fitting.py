@@ -36,6 +36,7 @@ def fit_network(
     task: Task[Any, Any],
     *,
     callbacks: Sequence[pl.Callback] = (),
+    condition_dropout: float = 0.0,
 ) -> FitResult:
     """Train within the preset's budget; checkpoints and the loss log go to the task's directory.
 
@@ -45,6 +46,7 @@ def fit_network(
         data: batches, such as `TensorData`.
         task: preset, seed, directory, whether to go on from a checkpoint there.
         callbacks: of Lightning's, beside those that `fit` has.
+        condition_dropout: probability of hiding a sample's condition, for guidance.
 
     Raises:
         ConfigError: a run to resume that had other settings.
@@ -61,6 +63,7 @@ def fit_network(
             warmup=preset.warmup,
         ),
         ema=EMA(preset.ema) if preset.ema > 0 else None,
+        condition_dropout=condition_dropout,
         seed=task.seed,
     )
     with _interruptible():
