@@ -108,11 +108,12 @@ class FrameNetwork(Pretrained):
             there = mask.unsqueeze(-1)
             x, noisy = torch.where(there, x, 0.0), torch.where(there, noisy, 0.0)
         real, imag = noisy.chunk(2, -1)
-        magnitude = torch.hypot(real, imag).clamp(min=1e-8)
         # A bin of y that is silent has no phase; its residual is left as it stands.
-        heard = magnitude > 1e-7
-        cos = torch.where(heard, real / magnitude, 1.0)
-        sin = torch.where(heard, imag / magnitude, 0.0)
+        heard = torch.maximum(real.abs(), imag.abs()) > 1e-7
+        real, imag = torch.where(heard, real, 1.0), torch.where(heard, imag, 0.0)
+        length = torch.hypot(real, imag)
+        cos, sin = real / length, imag / length
+        magnitude = torch.where(heard, length, 0.0)
         a, b = x.chunk(2, -1)
         a, b = a * cos + b * sin, b * cos - a * sin
         h = self.bottom(torch.cat([magnitude, 0.3 * magnitude.clamp(min=1e-3).log(), a, b], -1))

@@ -68,6 +68,7 @@ class EnhancementPreset(Preset):
         excerpts: of a second each, to train on.
         width: of the network.
         depth: of the network.
+        power: of the magnitudes of the spectrogram, in (0, 1].
         The others are those of `Preset`; `samples` are test excerpts of three seconds.
     """
 
@@ -75,6 +76,7 @@ class EnhancementPreset(Preset):
     excerpts: int
     width: int
     depth: int
+    power: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,6 +85,7 @@ class EnhancementPreset(Preset):
         )
         for name in ("excerpts", "width", "depth"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(0 < self.power <= 1, "power", self.power, "in (0, 1]")
 
 
 EnhancementTask = Task[EnhancementMethod, EnhancementPreset]
@@ -99,30 +102,30 @@ _METHODS = {
     )
 }
 _CPU = EnhancementPreset(
-    excerpts=3000,
-    width=160,
-    depth=5,
-    batch=16,
+    excerpts=1500,
+    width=96,
+    depth=4,
+    batch=8,
     lr=3e-3,
     warmup=50,
-    steps=1000,
+    steps=1200,
     ema=0.99,
     samples=48,
     threads=1,
-    max_seconds=300,
+    max_seconds=500,
 )
 _PRESETS = {
     "demo": replace(
         _CPU,
         speech="generated",
         excerpts=300,
-        width=96,
-        depth=4,
-        steps=100,
+        width=64,
+        depth=3,
+        steps=200,
         ema=0.95,
         samples=12,
         warmup=20,
-        max_seconds=20,
+        max_seconds=30,
     ),
     "cpu": _CPU,
     "gpu": replace(
@@ -191,7 +194,7 @@ class EnhancementBenchmark(Benchmark[EnhancementMethod, EnhancementPreset]):
         train = corpus.train(preset.excerpts, RATE * 127 // 125, generator)
         validation = corpus.train(64, RATE * 127 // 125, generator)
         test = corpus.test(preset.samples, 3 * RATE, generator)
-        front = ComplexSpectrogram(256, 128).fitted([train.noisy])
+        front = ComplexSpectrogram(256, 128, preset.power).fitted([train.noisy])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(task.seed)
             network = FrameNetwork(front.bins, width=preset.width, depth=preset.depth)

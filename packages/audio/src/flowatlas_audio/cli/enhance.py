@@ -10,9 +10,6 @@ from flowatlas.cli.options import add_config, make_parser
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-#: What the overview of commands says.
-SUMMARY = "take the noise out of a recording of speech"
-
 
 def parser() -> ArgumentParser:
     """Options of the command."""
