@@ -44,7 +44,7 @@ MODULES: dict[str, tuple[str, str] | None] = {
     "flowatlas.state": None,
     "flowatlas.errors": None,
     "flowatlas_image": None,
-    "flowatlas_audio": None,
+    "flowatlas_audio": ("Audio", "packages/audio.md"),
     "flowatlas_molecules": None,
     "flowatlas_robotics": None,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import torch
 from torch import Tensor
 
 from flowatlas import AffinePath, Euler, Gaussian, sample
-from flowatlas._random import Generators
 from flowatlas.errors import ConfigError, DataError, ShapeError
 from flowatlas_audio.network import FrameNetwork
 from flowatlas_audio.spectrogram import ComplexSpectrogram
 
 __all__ = ["Enhancer", "enhancement_path", "level"]
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
 
 _FILE = "enhancer.json"
 

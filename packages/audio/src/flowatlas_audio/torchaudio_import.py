@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from types import ModuleType
 from typing import Any
@@ -33,7 +32,7 @@ def load_torchaudio() -> ModuleType:
         ```
     """
     try:
-        return importlib.import_module("torchaudio")
+        return _imported()
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "torchaudio":
             raise _unusable(error) from error
@@ -42,10 +41,17 @@ def load_torchaudio() -> ModuleType:
         _forget()
         sys.modules[_EXTENSION] = _stub()
         try:
-            return importlib.import_module("torchaudio")
+            return _imported()
         except Exception as second:
             _forget()
             raise _unusable(second) from error
+
+
+def _imported() -> ModuleType:
+    import torchaudio
+
+    module: ModuleType = torchaudio
+    return module
 
 
 def _stub() -> ModuleType:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flowatlas.cli.options import add_config, make_parser
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
 
-
-def parser() -> ArgumentParser:
+def parser() -> Any:
     """Options of the command."""
     made = make_parser(
         "audio enhance",
