@@ -183,10 +183,12 @@ def _strokes(samples: int, probability: float, generator: torch.Generator) -> Te
 def _filtered(wave: Tensor, rate: int, gain: Callable[[Tensor], Tensor]) -> Tensor:
     """The wave with its spectrum multiplied by a function of the frequency in Hz."""
     frequency = torch.fft.rfftfreq(len(wave), 1 / rate)
-    return torch.fft.irfft(torch.fft.rfft(wave) * gain(frequency), len(wave))
+    found: Tensor = torch.fft.irfft(torch.fft.rfft(wave) * gain(frequency), len(wave))
+    return found
 
 
 def _convolved(wave: Tensor, kernel: Tensor) -> Tensor:
     size = len(wave) + len(kernel) - 1
     product = torch.fft.rfft(wave, size) * torch.fft.rfft(kernel, size)
-    return torch.fft.irfft(product, size)[: len(wave)]
+    found: Tensor = torch.fft.irfft(product, size)
+    return found[: len(wave)]
