@@ -95,10 +95,10 @@ def test_mel_normalisation_is_that_of_the_training_waves() -> None:
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_griffin_lim_is_that_of_torchaudio(momentum: float) -> None:
-    front, x = ComplexSpectrogram(256, 64), wave(2048)
+    front, x = ComplexSpectrogram(256, 64), wave(6400)
     magnitude = front.transform(x).abs()
     ours = griffin_lim(
-        magnitude, front, 2048, steps=4, momentum=momentum, phase=torch.zeros_like(magnitude)
+        magnitude, front, 6400, steps=4, momentum=momentum, phase=torch.zeros_like(magnitude)
     )
     theirs = torchaudio.functional.griffinlim(
         magnitude,
@@ -109,12 +109,12 @@ def test_griffin_lim_is_that_of_torchaudio(momentum: float) -> None:
         1.0,
         4,
         momentum,
-        2048,
+        6400,
         False,
     )
-    # Theirs reflects at the ends, where ours is silent; and begins with phase 0 of 1 + 0i as we do.
-    inner = slice(512, -512)
-    assert (ours - theirs)[:, inner].abs().max() < 0.05 * float(x.std())
+    # Theirs reflects at the ends, where ours is silent; each step carries that one window inwards.
+    inner = slice(1500, -1500)
+    assert (ours - theirs)[:, inner].abs().max() < 1e-4
 
 
 def test_griffin_lim_comes_closer_with_steps() -> None:
@@ -134,7 +134,7 @@ def test_bad_input_is_named() -> None:
     front = ComplexSpectrogram()
     for arguments in ({"n_fft": 255}, {"hop": 129}, {"power": 0.0}, {"scale": math.inf}):
         with pytest.raises(ConfigError, match=next(iter(arguments))):
-            ComplexSpectrogram(**arguments)  # type: ignore[arg-type]
+            ComplexSpectrogram(**arguments)
     with pytest.raises(ShapeError, match="wave"):
         front.encode(torch.zeros(5, dtype=torch.int16))
     with pytest.raises(ShapeError, match="frames"):
