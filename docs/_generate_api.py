@@ -54,6 +54,9 @@ MODULES: dict[str, tuple[str, str] | None] = {
     "flowatlas_molecules.metrics": ("Molecules", "packages/molecules.md"),
     "flowatlas_molecules.plots": ("Molecules", "packages/molecules.md"),
     "flowatlas_molecules.benchmarks": ("Molecules", "packages/molecules.md"),
+    "flowatlas_image": None,
+    "flowatlas_audio": ("Audio", "packages/audio.md"),
+    "flowatlas_molecules": None,
     "flowatlas_robotics": None,
 }
 

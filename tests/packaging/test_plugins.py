@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, distribution
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from flowatlas import Manifold, plugins
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 KINDS: dict[str, type] = {
     plugins.BENCHMARKS: Benchmark,
+    plugins.COMMANDS: ModuleType,
     plugins.DATASETS: DataSet,
     plugins.MANIFOLDS: type,
 }
@@ -41,12 +43,16 @@ def test_entry_points_load(package: Package) -> None:
         value: object = plugins.load(group, name, KINDS[group])
         if isinstance(value, Benchmark | DataSet):
             assert value.name == name
+        elif isinstance(value, ModuleType):
+            assert len(name.split()) in (1, 2)
+            assert callable(value.parser) and callable(value.run)
         else:
             assert isinstance(value, type) and issubclass(value, Manifold)
 
 
 def test_every_group_is_used_by_the_core(packages: list[Package]) -> None:
-    assert {group for group, _ in declared(packages[0])} == set(KINDS)
+    # The core lists its own commands without entry points.
+    assert {group for group, _ in declared(packages[0])} == set(KINDS) - {plugins.COMMANDS}
 
 
 def test_no_name_is_declared_twice(packages: list[Package]) -> None:

@@ -1,4 +1,4 @@
-"""Things found by name in entry points: data sets, benchmarks and manifolds of any package.
+"""Things found by name in entry points: data sets, benchmarks, manifolds, commands of any package.
 
 A distribution that declares
 
@@ -34,6 +34,7 @@ __all__ = [
 T = TypeVar("T")
 
 BENCHMARKS = "flowatlas.benchmarks"
+COMMANDS = "flowatlas.commands"
 DATASETS = "flowatlas.datasets"
 MANIFOLDS = "flowatlas.manifolds"
 
@@ -61,7 +62,8 @@ def load(group: str, name: str, kind: type[T]) -> T:
     """The object that `name` stands for in `group`.
 
     Args:
-        group: `flowatlas.benchmarks`, `flowatlas.datasets` or `flowatlas.manifolds`.
+        group: `flowatlas.benchmarks`, `flowatlas.commands`, `flowatlas.datasets` or
+            `flowatlas.manifolds`.
         name: as listed by `names`.
         kind: what the object must be an instance of.
 

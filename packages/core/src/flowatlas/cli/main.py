@@ -9,13 +9,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
+from flowatlas import plugins
 from flowatlas.errors import ConfigError, FlowAtlasError
 from flowatlas.plugins import close_matches
 
-__all__ = ["main"]
+__all__ = ["commands", "load_command", "main"]
 
-#: Words of a command, the module that has its `parser()` and `run(options)`, and what it does.
+#: Words of our commands, the module that has `parser()` and `run(options)`, and what each does.
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("bench", "list"): ("bench_list", "show the benchmarks that are installed"),
     ("bench", "run"): ("bench_run", "train, sample and score on benchmarks"),
@@ -85,6 +87,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+def commands() -> dict[tuple[str, ...], str]:
+    """Words of every command, and what it does; plugins' commands follow ours.
+
+    A package adds `flowatlas GROUP NAME` by an entry point "GROUP NAME" in `flowatlas.commands`: a
+    module that has `parser()` and `run(options)`. It is imported when the command is run.
+    """
+    found = {command: summary for command, (_, summary) in COMMANDS.items()}
+    for distribution, names in plugins.by_distribution(plugins.COMMANDS).items():
+        for name in names:
+            found.setdefault(tuple(name.split()), f"(of {distribution})")
+    return found
+
+
+def load_command(command: tuple[str, ...]) -> ModuleType:
+    """The module of a command.
+
+    Raises:
+        ConfigError: there is no such command.
+        PluginError: the package that declares it cannot be imported.
+    """
+    if command in COMMANDS:
+        return import_module(f"flowatlas.cli.{COMMANDS[command][0]}")
+    return plugins.load(plugins.COMMANDS, " ".join(command), ModuleType)
+
+
 def _dispatch(words: list[str]) -> int:
     if words and words[0] == "--version":
         from importlib.metadata import version
@@ -94,27 +121,28 @@ def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview(()), end="")
         return 0
+    every = commands()
     for length in (2, 1):
         command = tuple(words[:length])
-        if command in COMMANDS:
+        if command in every:
             return _run(command, words[length:])
     group = words[0]
-    if any(command[0] == group for command in COMMANDS):
+    if any(command[0] == group for command in every):
         rest = words[1:]
         if not rest or rest[0] in ("-h", "--help"):
             print(_overview((group,)), end="")
             return 0
-        known = [command[1] for command in COMMANDS if command[0] == group]
+        known = [command[1] for command in every if command[0] == group]
         raise ConfigError(
             f"command: flowatlas {group} has no {rest[0]!r}.{close_matches(rest[0], known)} "
             f"See flowatlas {group} --help."
         )
-    known = sorted({command[0] for command in COMMANDS})
+    known = sorted({command[0] for command in every})
     raise ConfigError(f"command: got {group!r}.{close_matches(group, known)} See flowatlas --help.")
 
 
 def _run(command: tuple[str, ...], words: list[str]) -> int:
-    module = import_module(f"flowatlas.cli.{COMMANDS[command][0]}")
+    module = load_command(command)
     parser = module.parser()
     try:
         options = parser.parse_args(words)
@@ -148,7 +176,7 @@ def _explain(error: argparse.ArgumentError, known: list[str], command: str) -> s
 
 def _overview(group: tuple[str, ...]) -> str:
     lines = []
-    for command, (_, summary) in COMMANDS.items():
+    for command, summary in commands().items():
         if command[: len(group)] == group:
             lines.append(f"  {' '.join(command):<14} {summary}\n")
     return _HEAD + "".join(lines) + _TAIL

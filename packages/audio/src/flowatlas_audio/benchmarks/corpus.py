@@ -1,0 +1,108 @@
+"""Voices and noises for training, and others for the test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowatlas_audio.mixtures import Mixtures, mixtures, resampled, synthetic_voice, voice
+from flowatlas_audio.noise import Noise, babble, brown, engine, gusts, hum, knocks, rain, shaped
+from flowatlas_audio.speech import DIGITS, LIBRIVOX, LJSPEECH, clips
+
+__all__ = ["TEST_SPEAKERS", "Corpus", "generated", "recorded"]
+
+#: Of the spoken digits; the four others are trained on.
+TEST_SPEAKERS = ("lucas", "theo")
+_LEVELS = (0.0, 5.0, 10.0, 15.0)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Voices, each one wave, of two sets of speakers that have nobody in common.
+
+    Attributes:
+        train_voices: to train on.
+        test_voices: never trained on.
+        rate: of all of them.
+    """
+
+    train_voices: tuple[Tensor, ...]
+    test_voices: tuple[Tensor, ...]
+    rate: int
+
+    @property
+    def train_noises(self) -> Mapping[str, Noise]:
+        """Kinds of noise to train on."""
+        return {
+            "shaped": shaped,
+            "gusts": gusts,
+            "hum": hum,
+            "knocks": knocks,
+            "babble": babble(self.train_voices),
+        }
+
+    @property
+    def test_noises(self) -> Mapping[str, Noise]:
+        """Other kinds; babble is of voices that training has not heard."""
+        return {
+            "brown": brown,
+            "engine": engine,
+            "rain": rain,
+            "babble": babble(self.test_voices),
+        }
+
+    def train(self, count: int, samples: int, generator: torch.Generator) -> Mixtures:
+        """Pairs to train on, at -5 to 20 dB."""
+        return mixtures(
+            self.train_voices,
+            self.train_noises,
+            count,
+            samples=samples,
+            rate=self.rate,
+            snr=(-5.0, 20.0),
+            generator=generator,
+        )
+
+    def test(self, count: int, samples: int, generator: torch.Generator) -> Mixtures:
+        """Pairs to score on, at 0, 5, 10 and 15 dB."""
+        return mixtures(
+            self.test_voices,
+            self.test_noises,
+            count,
+            samples=samples,
+            rate=self.rate,
+            snr=_LEVELS,
+            generator=generator,
+        )
+
+
+def recorded(
+    rate: int, generator: torch.Generator, *, data_root: str | os.PathLike[str] | None = None
+) -> Corpus:
+    """Spoken digits and read sentences.
+
+    Raises:
+        DataError: a file is missing or not the right one.
+    """
+    digits, read, other = (clips(one, data_root) for one in (DIGITS, LJSPEECH, LIBRIVOX))
+    spoken = {
+        who: voice([resampled(w, digits.rate, rate) for w in digits.of(who)], rate, generator)
+        for who in sorted(set(digits.speakers))
+    }
+    sentences, strange = (
+        voice([resampled(wave, one.rate, rate) for wave in one.waves], rate, generator)
+        for one in (read, other)
+    )
+    train = [wave for who, wave in spoken.items() if who not in TEST_SPEAKERS]
+    test = [spoken[who] for who in TEST_SPEAKERS]
+    return Corpus((*train, sentences), (*test, strange), rate)
+
+
+def generated(rate: int, generator: torch.Generator) -> Corpus:
+    """Synthetic vowels of four voices to train on and of three others."""
+    voices = [synthetic_voice(30.0, rate, generator) for _ in range(7)]
+    return Corpus(tuple(voices[:4]), tuple(voices[4:]), rate)

@@ -1,0 +1,184 @@
+"""A network over frames of a spectrogram that is to be cleaned."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
+
+from flowatlas.errors import ConfigError, ShapeError
+from flowatlas.field import Condition
+from flowatlas.networks import FourierTimeEmbedding, Pretrained
+
+__all__ = ["FrameNetwork"]
+
+_EMBEDDING = 64
+
+
+class FrameNetwork(Pretrained):
+    r"""A convolutional network `(x, t, condition) -> E[x_1 | x_t]` over frames of a residual.
+
+    The state x is what has to be added to the noisy spectrogram y, `condition["noisy"]`, to have
+    the clean one: frames `(batch, frames, 2F)`, real parts before imaginary ones. When a frame
+    begins is arbitrary, and with it the phase of each bin. So every bin is first turned by
+    $\bar y / |y|$, which makes y real, and the prediction is turned back at the end: turning bins
+    of x and y by any angles turns those of the prediction by the same. In between,
+
+    $$\hat x = p \, |y| + g \circ x$$
+
+    with a complex p and a real g for each bin, both found by residual layers of depthwise
+    convolutions along time and perceptrons, scaled, shifted and gated by an embedding of t. Both
+    start at zero, so that the noisy spectrogram is left as it is.
+
+    Frames that a mask leaves out are not seen by the others, and have a prediction of zero.
+
+    Args:
+        bins: F.
+        width: of the vectors between layers.
+        depth: layers; layer i has a dilation of 1, 2, 4, 1, 2, 4 ...
+        window: frames that each convolution sees, odd.
+        expansion: of the perceptrons.
+
+    Raises:
+        ConfigError: sizes below 1, or an even window.
+        ShapeError: at a call, inputs that do not fit.
+
+    Reference: A ConvNet for the 2020s, Liu et al., 2022, arXiv:2201.03545, for the layers; Scalable
+    Diffusion Models with Transformers, Peebles and Xie, 2022, arXiv:2212.09748, for the gates that
+    start at zero. The turned bins are ours.
+
+    Example:
+        ```python
+        from flowatlas_audio import FrameNetwork
+
+        network = FrameNetwork(129, width=32, depth=2)
+        noisy = torch.randn(2, 63, 258)
+        network(torch.zeros(2, 63, 258), torch.zeros(2), {"noisy": noisy}).shape  # (2, 63, 258)
+        ```
+    """
+
+    def __init__(
+        self,
+        bins: int,
+        *,
+        width: int = 192,
+        depth: int = 6,
+        window: int = 5,
+        expansion: int = 2,
+    ) -> None:
+        super().__init__()
+        if min(bins, width, depth, expansion) < 1:
+            raise ConfigError(
+                f"bins, width, depth, expansion: got {bins}, {width}, {depth}, {expansion}; each "
+                "must be at least 1."
+            )
+        if window < 1 or window % 2 == 0:
+            raise ConfigError(
+                f"window: got {window}; it must be odd, a frame in the middle, and at least 1."
+            )
+        self.bins = bins
+        self.time = FourierTimeEmbedding(_EMBEDDING)
+        self.context = nn.Linear(_EMBEDDING, _EMBEDDING)
+        self.bottom = nn.Linear(4 * bins, width)
+        self.layers = nn.ModuleList(
+            _Layer(width, window, 2 ** (i % 3), expansion) for i in range(depth)
+        )
+        self.top = nn.Linear(width, 3 * bins)
+        nn.init.zeros_(self.top.weight)
+        nn.init.zeros_(self.top.bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        condition: Condition | None = None,
+        *,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """The clean spectrogram less the noisy one, as expected at (x, t).
+
+        Args:
+            x: `(batch, frames, 2F)`.
+            t: `(batch,)`.
+            condition: with "noisy", of the shape of x.
+            mask: True where a frame exists, `(batch, frames)`.
+        """
+        noisy = self._noisy(x, t, condition, mask)
+        if mask is not None:
+            there = mask.unsqueeze(-1)
+            x, noisy = torch.where(there, x, 0.0), torch.where(there, noisy, 0.0)
+        real, imag = noisy.chunk(2, -1)
+        # A bin of y that is silent has no phase; its residual is left as it stands.
+        heard = torch.maximum(real.abs(), imag.abs()) > 1e-7
+        real, imag = torch.where(heard, real, 1.0), torch.where(heard, imag, 0.0)
+        length = torch.hypot(real, imag)
+        cos, sin = real / length, imag / length
+        magnitude = torch.where(heard, length, 0.0)
+        a, b = x.chunk(2, -1)
+        a, b = a * cos + b * sin, b * cos - a * sin
+        h = self.bottom(torch.cat([magnitude, 0.3 * magnitude.clamp(min=1e-3).log(), a, b], -1))
+        e = nn.functional.silu(self.context(self.time(t.to(h.dtype))))
+        for layer in self.layers:
+            h = layer(h, e, mask)
+        p, q, g = self.top(layer_norm(h, h.shape[-1:])).chunk(3, -1)
+        a, b = p * magnitude + g * a, q * magnitude + g * b
+        out = torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+        return out if mask is None else torch.where(mask.unsqueeze(-1), out, 0.0)
+
+    def _noisy(
+        self, x: Tensor, t: Tensor, condition: Condition | None, mask: Tensor | None
+    ) -> Tensor:
+        if x.ndim != 3 or x.shape[-1] != 2 * self.bins:
+            raise ShapeError(
+                f"x: got shape {tuple(x.shape)}; need (batch, frames, {2 * self.bins}), real and "
+                f"imaginary parts of {self.bins} bins."
+            )
+        if t.shape != x.shape[:1]:
+            raise ShapeError(f"t: got shape {tuple(t.shape)}; need ({len(x)},), one per sample.")
+        if condition is None or set(condition) != {"noisy"}:
+            keys = [] if condition is None else sorted(condition)
+            raise ShapeError(
+                f"condition: got keys {keys}; need 'noisy' alone, the spectrogram to clean."
+            )
+        noisy = condition["noisy"]
+        if noisy.shape != x.shape:
+            raise ShapeError(
+                f"condition['noisy']: got shape {tuple(noisy.shape)}; need that of x, "
+                f"{tuple(x.shape)}."
+            )
+        if mask is not None and mask.shape != x.shape[:2]:
+            raise ShapeError(
+                f"mask: got shape {tuple(mask.shape)}; need {tuple(x.shape[:2])}, one entry per "
+                "frame."
+            )
+        return noisy
+
+
+class _Layer(nn.Module):
+    """A depthwise convolution along time and a perceptron, gated by the embedding."""
+
+    def __init__(self, width: int, window: int, dilation: int, expansion: int) -> None:
+        super().__init__()
+        self.along = nn.Conv1d(
+            width,
+            width,
+            window,
+            padding=dilation * (window // 2),
+            dilation=dilation,
+            groups=width,
+        )
+        self.up = nn.Linear(width, expansion * width)
+        self.down = nn.Linear(expansion * width, width)
+        self.modulation = nn.Linear(_EMBEDDING, 3 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+        with torch.no_grad():
+            self.modulation.bias[-width:] = 1.0
+
+    def forward(self, h: Tensor, e: Tensor, mask: Tensor | None) -> Tensor:
+        seen = h if mask is None else torch.where(mask.unsqueeze(-1), h, 0.0)
+        scale, shift, gate = self.modulation(e).unsqueeze(1).chunk(3, -1)
+        z = self.along(seen.mT).mT
+        z = torch.addcmul(shift, layer_norm(z, z.shape[-1:]), 1 + scale)
+        moved: Tensor = h + gate * self.down(nn.functional.gelu(self.up(z), approximate="tanh"))
+        return moved

@@ -1,0 +1,171 @@
+"""A trained flow on waves: levels, padding, files, the command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from flowatlas.errors import ConfigError, DataError, ShapeError
+from flowatlas.objectives import FlowMatching
+from flowatlas_audio import (
+    ComplexSpectrogram,
+    Enhancer,
+    FrameNetwork,
+    enhancement_path,
+    read_wave,
+    write_wave,
+)
+from flowatlas_audio.cli import enhance
+from flowatlas_audio.mixtures import synthetic_voice
+
+RATE = 8000
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def made(sigma: float = 0.5, std: float = 0.05) -> Enhancer:
+    torch.manual_seed(0)
+    network = FrameNetwork(129, width=16, depth=3)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=std)
+    return Enhancer(network.eval(), ComplexSpectrogram(scale=0.4), RATE, sigma=sigma)
+
+
+def waves(noise: float = 0.1) -> torch.Tensor:
+    """With noise as recordings have it: the phase of a silent bin is that of a rounding error."""
+    clean = torch.stack([synthetic_voice(1.0, RATE, seeded(i)) for i in range(2)])
+    return clean + noise * torch.randn(clean.shape, generator=seeded(5))
+
+
+def test_path_is_that_of_a_noisy_source() -> None:
+    clean, noisy, z = torch.randn(3, 4, 6, 10, generator=seeded())
+    t = torch.tensor([0.0, 0.3, 0.7, 1.0])
+    found = enhancement_path(0.5).sample(0.5 * z, clean - noisy, t).x_t
+    s = t.view(-1, 1, 1)
+    assert isinstance(found, torch.Tensor)
+    assert torch.allclose(noisy + found, s * clean + (1 - s) * (noisy + 0.5 * z), atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.5])
+def test_network_that_knows_the_answer_gives_it(sigma: float) -> None:
+    class Knows(FrameNetwork):
+        def forward(self, x, t, condition=None, *, mask=None):  # type: ignore[no-untyped-def]
+            return answer
+
+    front, x = ComplexSpectrogram(), waves()
+    noisy = x + 0.3 * torch.randn(x.shape, generator=seeded())
+    loud = noisy.square().mean(1, keepdim=True).sqrt()
+    answer = front.encode(x / loud) - front.encode(noisy / loud)
+    found = Enhancer(Knows(129, width=4, depth=1), front, RATE, sigma=sigma)(noisy)
+    assert (found - x).abs().max() < 1e-3
+
+
+def test_level_of_the_input_is_that_of_the_output() -> None:
+    enhancer, x = made(), waves()
+    one, ten = (enhancer(k * x, generator=seeded()) for k in (1.0, 10.0))
+    assert torch.allclose(ten, 10 * one, atol=1e-3)
+    assert (one - x).abs().max() > 0.01
+    assert torch.isfinite(enhancer(torch.zeros(1, 500), generator=seeded())).all()
+
+
+def test_padding_never_changes_the_rest() -> None:
+    enhancer, x = made(sigma=0.0), waves()
+    length = 5000
+    alone = enhancer(x[1:, :length])
+    lengths = torch.tensor([8000, length])
+    found = enhancer(x, lengths=lengths)
+    assert (found[1, :length] - alone[0]).abs().max() < 1e-4
+    assert (found[1, length:] == 0).all()
+    flow = made()
+    seeds = [[seeded(0), seeded(1)] for _ in range(2)]
+    other = x.clone()
+    other[1, length:] = 100.0
+    first, second = (
+        flow(w, lengths=lengths, generator=g) for w, g in zip((x, other), seeds, strict=True)
+    )
+    assert torch.equal(first, second)
+
+
+def test_a_wave_does_not_depend_on_its_batch() -> None:
+    enhancer, x = made(), waves()
+    both = enhancer(x, generator=[seeded(3), seeded(4)])
+    assert torch.allclose(enhancer(x[1:], generator=[seeded(4)])[0], both[1], atol=1e-5)
+
+
+def test_overfitting_one_mixture_finds_the_clean_wave() -> None:
+    x = waves(0.0)[:1]
+    noisy = x + 0.5 * torch.randn(x.shape, generator=seeded())
+    loud = noisy.square().mean().sqrt()
+    front = ComplexSpectrogram().fitted([noisy / loud])
+    y = front.encode(noisy / loud)
+    target = front.encode(x / loud) - y
+    torch.manual_seed(0)
+    network = FrameNetwork(129, width=64, depth=3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    objective = FlowMatching(enhancement_path())
+    for step in range(120):
+        loss = objective(
+            network,
+            target.repeat(2, 1, 1),
+            condition={"noisy": y.repeat(2, 1, 1)},
+            generator=seeded(step),
+        ).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    found = Enhancer(network.eval(), front, RATE)(noisy, generator=seeded())
+    before, after = (float((a - x).square().mean()) for a in (noisy, found))
+    assert after < 0.4 * before
+
+
+def test_directories_hold_all_of_it(tmp_path: Path) -> None:
+    enhancer, x = made(), waves()
+    enhancer.save_pretrained(tmp_path / "model")
+    again = Enhancer.from_pretrained(tmp_path / "model")
+    assert (again.front, again.rate, again.sigma, again.steps) == (
+        enhancer.front,
+        enhancer.rate,
+        enhancer.sigma,
+        enhancer.steps,
+    )
+    assert torch.equal(again(x, generator=seeded()), enhancer(x, generator=seeded()))
+    (tmp_path / "model" / "enhancer.json").write_text("{")
+    with pytest.raises(DataError, match=r"enhancer\.json"):
+        Enhancer.from_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "enhancer.json").write_text('{"front": {"bins": 3}}')
+    with pytest.raises(DataError, match="does not describe an enhancer"):
+        Enhancer.from_pretrained(tmp_path / "model")
+    with pytest.raises(DataError, match="cannot be read"):
+        Enhancer.from_pretrained(tmp_path / "nothing")
+
+
+def test_command_reads_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made().save_pretrained(tmp_path / "model")
+    source = write_wave(tmp_path / "in.wav", 0.1 * waves()[0], RATE)
+    words = [str(source), str(tmp_path / "out.wav"), "--model", str(tmp_path / "model")]
+    assert enhance.run(enhance.parser().parse_args(words)) == 0
+    assert "1.0 s at 8000 Hz" in capsys.readouterr().out
+    out = read_wave(tmp_path / "out.wav", rate=RATE)
+    assert out.samples.shape == (8000,)
+    other = write_wave(tmp_path / "in16.wav", 0.1 * waves()[0], 16000)
+    with pytest.raises(DataError, match="--resample"):
+        enhance.run(enhance.parser().parse_args([str(other), *words[1:]]))
+    assert enhance.run(enhance.parser().parse_args([str(other), *words[1:], "--resample"])) == 0
+    assert read_wave(tmp_path / "out.wav").samples.shape == (4000,)
+
+
+def test_bad_input_is_named() -> None:
+    enhancer, x = made(), waves()
+    with pytest.raises(ShapeError, match="wave"):
+        enhancer(x[0])
+    with pytest.raises(ShapeError, match="lengths"):
+        enhancer(x, lengths=torch.tensor([8000, 8001]))
+    with pytest.raises(ShapeError, match="lengths"):
+        enhancer(x, lengths=torch.tensor([8000]))
+    with pytest.raises(ConfigError, match="steps"):
+        Enhancer(enhancer.network, enhancer.front, RATE, steps=0)

@@ -1,0 +1,103 @@
+"""The network over frames: its symmetry, its masks, its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flowatlas.errors import ConfigError, ShapeError
+from flowatlas_audio import FrameNetwork
+
+BINS = 9
+
+
+@pytest.fixture
+def network() -> FrameNetwork:
+    """With all weights random: new ones predict zero."""
+    torch.manual_seed(0)
+    made = FrameNetwork(BINS, width=16, depth=3)
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return made.double().eval()
+
+
+def inputs(frames: int = 12) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    x, noisy = (
+        torch.randn(2, frames, 2 * BINS, generator=generator, dtype=torch.float64) for _ in range(2)
+    )
+    return x, torch.tensor([0.2, 0.9], dtype=torch.float64), noisy
+
+
+def turned(x: Tensor, angle: Tensor) -> Tensor:
+    found = torch.complex(*x.chunk(2, -1)) * torch.polar(torch.ones_like(angle), angle)
+    return torch.cat([found.real, found.imag], -1)
+
+
+def test_new_networks_leave_speech_as_it_is() -> None:
+    x, t, noisy = (a.float() for a in inputs())
+    assert (FrameNetwork(BINS)(x, t, {"noisy": noisy}) == 0).all()
+
+
+def test_turning_bins_turns_the_prediction(network: FrameNetwork) -> None:
+    x, t, noisy = inputs()
+    angle = 6 * torch.rand(2, 12, BINS, dtype=torch.float64)
+    plain = network(x, t, {"noisy": noisy})
+    moved = network(turned(x, angle), t, {"noisy": turned(noisy, angle)})
+    assert (moved - turned(plain, angle)).abs().max() < 1e-9
+    # Of any meaning only if the prediction depends on both.
+    assert (network(turned(x, angle), t, {"noisy": noisy}) - plain).abs().max() > 0.1
+    assert (network(x, 1 - t, {"noisy": noisy}) - plain).abs().max() > 1e-3
+
+
+def test_padding_never_changes_the_rest(network: FrameNetwork) -> None:
+    x, t, noisy = inputs()
+    alone = network(x[1:, :7], t[1:], {"noisy": noisy[1:, :7]})
+    mask = torch.arange(12) < torch.tensor([[12], [7]])
+    for filler in (0.0, 1e3, torch.nan):
+        padded = [torch.where(mask.unsqueeze(-1), a, filler) for a in (x, noisy)]
+        found = network(padded[0], t, {"noisy": padded[1]}, mask=mask)
+        assert (found[1, :7] - alone[0]).abs().max() < 1e-12
+        assert (found[1, 7:] == 0).all()
+    # What is masked would have been seen.
+    assert (network(x, t, {"noisy": noisy})[1, :7] - alone[0]).abs().max() > 1e-3
+
+
+def test_gradients_are_finite_at_silence(network: FrameNetwork) -> None:
+    x = torch.zeros(1, 5, 2 * BINS, dtype=torch.float64, requires_grad=True)
+    noisy = torch.zeros_like(x, requires_grad=True)
+    network(x, torch.zeros(1, dtype=torch.float64), {"noisy": noisy}).square().sum().backward()
+    for one in (x, noisy, *network.parameters()):
+        assert one.grad is not None and torch.isfinite(one.grad).all()
+
+
+def test_saved_networks_come_back(network: FrameNetwork, tmp_path: Path) -> None:
+    network = network.float()
+    x, t, noisy = (a.float() for a in inputs())
+    network.save_pretrained(tmp_path)
+    again = FrameNetwork.from_pretrained(tmp_path)
+    assert again.config == network.config
+    assert torch.equal(again(x, t, {"noisy": noisy}), network(x, t, {"noisy": noisy}))
+
+
+def test_bad_input_is_named(network: FrameNetwork) -> None:
+    x, t, noisy = inputs()
+    condition = {"noisy": noisy}
+    with pytest.raises(ShapeError, match=r"x: got shape \(2, 12, 17\)"):
+        network(x[..., 1:], t, condition)
+    with pytest.raises(ShapeError, match="t: got shape"):
+        network(x, t[:1], condition)
+    for wrong in (None, {}, {"noise": noisy}):
+        with pytest.raises(ShapeError, match="'noisy' alone"):
+            network(x, t, wrong)
+    with pytest.raises(ShapeError, match=r"condition\['noisy'\]"):
+        network(x, t, {"noisy": noisy[:, 1:]})
+    with pytest.raises(ShapeError, match="mask"):
+        network(x, t, condition, mask=torch.ones(2, 11, dtype=torch.bool))
+    with pytest.raises(ConfigError, match="window"):
+        FrameNetwork(BINS, window=4)
+    with pytest.raises(ConfigError, match="depth"):
+        FrameNetwork(BINS, depth=0)

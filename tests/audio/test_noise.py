@@ -1,0 +1,149 @@
+"""Noises, mixtures, and the speech they are mixed with."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowatlas.errors import ConfigError, DataError, ShapeError
+from flowatlas_audio import clips, mix, mixtures, noise
+from flowatlas_audio.benchmarks.corpus import TEST_SPEAKERS, generated, recorded
+from flowatlas_audio.mixtures import synthetic_voice, voice
+from flowatlas_audio.speech import DIGITS, LIBRIVOX, LJSPEECH
+
+RATE = 8000
+KINDS = (
+    noise.white,
+    noise.brown,
+    noise.shaped,
+    noise.gusts,
+    noise.hum,
+    noise.engine,
+    noise.knocks,
+    noise.rain,
+    noise.babble([torch.randn(5000, generator=torch.Generator().manual_seed(3))]),
+)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("samples", [257, 16000])
+def test_noises_have_unit_power_and_follow_the_generator(kind: noise.Noise, samples: int) -> None:
+    found = kind(samples, RATE, seeded())
+    assert found.shape == (samples,) and found.dtype == torch.float32
+    assert float(found.square().mean()) == pytest.approx(1.0, rel=1e-4)
+    assert torch.equal(found, kind(samples, RATE, seeded()))
+    assert not torch.equal(found, kind(samples, RATE, seeded(1)))
+
+
+def _power(wave: torch.Tensor, low: float, high: float) -> float:
+    frequency = torch.fft.rfftfreq(len(wave), 1 / RATE)
+    power = torch.fft.rfft(wave.double()).abs().square()
+    return float(power[(frequency >= low) & (frequency < high)].sum() / power.sum())
+
+
+def test_spectra_are_those_of_the_names() -> None:
+    n = 2**16
+    # White: a share of the band, up to sqrt(2 / bins) = 1 % of it (three deviations).
+    white = noise.white(n, RATE, seeded())
+    assert _power(white, 1000, 2000) == pytest.approx(0.25, rel=0.05)
+    # 1/f^2: the octave above has half the power (integral of f^-2 over [f, 2f] is 1/(2f)).
+    brown = noise.brown(n, RATE, seeded())
+    assert _power(brown, 200, 400) / _power(brown, 400, 800) == pytest.approx(2.0, rel=0.1)
+    hum = noise.hum(n, RATE, seeded())
+    lines = [
+        sum(_power(hum, base * k - 1, base * k + 1) for k in range(1, 60)) for base in (50, 60)
+    ]
+    assert max(lines) > 0.9 and min(lines) < 0.5
+
+
+@pytest.mark.parametrize("snr", [-5.0, 0.0, 12.5])
+def test_level_is_exact(snr: float) -> None:
+    clean, added = torch.randn(3, 4000, generator=seeded()), torch.rand(3, 4000) * 7
+    for at in (snr, torch.tensor([snr, 3.0, 40.0])):
+        found = mix(clean, added, at)
+        power = [a.double().square().sum(-1) for a in (clean, found - clean)]
+        measured = 10 * (power[0] / power[1]).log10()
+        expected = torch.as_tensor(at, dtype=torch.float64).expand(3)
+        assert torch.allclose(measured, expected, atol=2e-3)
+
+
+def test_mixtures_have_every_voice_with_every_noise() -> None:
+    voices = [synthetic_voice(2.0, RATE, seeded(i)) for i in range(3)]
+    kinds = {"white": noise.white, "brown": noise.brown}
+    found = mixtures(
+        voices, kinds, 12, samples=4000, rate=RATE, snr=(0.0, 5.0, 10.0), generator=seeded()
+    )
+    assert found.clean.shape == found.noisy.shape == (12, 4000)
+    assert found.kinds[:6] == ("white",) * 3 + ("brown",) * 3
+    assert set(zip(found.kinds, found.snr.tolist(), strict=True)) >= {("white", 0), ("brown", 5)}
+    assert torch.allclose(found.noisy.square().mean(1), torch.ones(12), atol=1e-4)
+    power = [a.square().sum(1) for a in (found.clean, found.noisy - found.clean)]
+    assert torch.allclose(10 * (power[0] / power[1]).log10(), found.snr, atol=1e-2)
+
+
+def test_silence_and_wrong_shapes_are_refused() -> None:
+    with pytest.raises(ShapeError, match="noise"):
+        mix(torch.ones(5), torch.ones(6), 0.0)
+    with pytest.raises(DataError, match="noise: a wave is silent"):
+        mix(torch.ones(5), torch.zeros(5), 0.0)
+    with pytest.raises(DataError, match="none"):
+        noise.babble([])
+    with pytest.raises(DataError, match="voices"):
+        mixtures(
+            [torch.ones(10)], {"w": noise.white}, 1, samples=11, rate=8, snr=(0, 1),
+            generator=seeded(),
+        )  # fmt: skip
+    quiet = torch.zeros(20_000)
+    quiet[0] = 1.0
+    with pytest.raises(DataError, match="silent"):
+        mixtures(
+            [quiet], {"w": noise.white}, 1, samples=11, rate=8, snr=(0, 1), generator=seeded(1)
+        )
+
+
+def test_generated_speech_is_voiced_and_shared_by_nobody() -> None:
+    corpus = generated(RATE, seeded())
+    assert not set(corpus.train_noises) - {"babble"} & set(corpus.test_noises)
+    for wave in (*corpus.train_voices, *corpus.test_voices):
+        assert wave.shape == (30 * RATE,) and torch.isfinite(wave).all()
+        assert _power(wave, 60, 2500) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("data", "count", "rate", "speakers"),
+    [(DIGITS, 3000, 8000, 6), (LJSPEECH, 32, 22050, 1), (LIBRIVOX, 5, 16000, 1)],
+)
+def test_recordings_are_read(data: object, count: int, rate: int, speakers: int) -> None:
+    try:
+        found = clips(data)  # type: ignore[arg-type]
+    except DataError as error:
+        pytest.skip(f"no file: {error}")
+    assert len(found) == len(found.labels) == count and found.rate == rate
+    assert len(set(found.speakers)) == speakers
+    assert all(0 < float(wave.abs().max()) <= 1 for wave in found.waves)
+    with pytest.raises(ConfigError, match="speakers"):
+        found.of("nobody")
+
+
+def test_speakers_of_the_test_are_not_trained_on() -> None:
+    try:
+        corpus, digits = recorded(RATE, seeded()), clips(DIGITS)
+    except DataError as error:
+        pytest.skip(f"no file: {error}")
+    assert len(corpus.train_voices) == 5 and len(corpus.test_voices) == 3
+    lengths = {who: sum(len(w) for w in digits.of(who)) for who in set(digits.speakers)}
+    for who, wave in zip(TEST_SPEAKERS, corpus.test_voices, strict=False):
+        assert 0 < len(wave) - lengths[who] < 500 * RATE * 0.26
+    heard = {round(float(w.double().square().sum())) for w in corpus.train_voices}
+    assert not heard & {round(float(w.double().square().sum())) for w in corpus.test_voices}
+
+
+def test_a_voice_is_its_recordings_with_pauses() -> None:
+    waves = [torch.full((100,), 3.0), torch.full((50,), -2.0)]
+    found = voice(waves, 1000, seeded())
+    assert found.abs().unique().tolist() == [0.0, 1.0]
+    assert int((found > 0).sum()) == 100 and int((found < 0).sum()) == 50
