@@ -3,7 +3,8 @@
 Policies that answer an observation with a chunk of actions (`FlowPolicy`, beside
 `RegressionPolicy`), their windows and scales (`Episodes`, `Horizon`, `Normalizer`), their trial in
 an environment (`rollout`, `proportion`, `entropy`), a task with two right answers (`TwoRoutes`),
-and the manifold of revolute joints with `unwrap`, which turns its points into commands.
+the manifolds of revolute joints, of poses over time and of parts to be put together, and
+`unwrap`, which turns angles into commands.
 """
 
 from importlib.metadata import version as _version
@@ -15,6 +16,11 @@ from flowatlas_robotics.horizon import Horizon as Horizon
 from flowatlas_robotics.horizon import Windows as Windows
 from flowatlas_robotics.horizon import windows as windows
 from flowatlas_robotics.manifolds import JointTorus as JointTorus
+from flowatlas_robotics.manifolds import PartPoses as PartPoses
+from flowatlas_robotics.manifolds import PoseTrajectory as PoseTrajectory
+from flowatlas_robotics.metaworld import METAWORLD_TASKS as METAWORLD_TASKS
+from flowatlas_robotics.metaworld import demonstrate_metaworld as demonstrate_metaworld
+from flowatlas_robotics.metaworld import metaworld_environment as metaworld_environment
 from flowatlas_robotics.network import ChunkMLP as ChunkMLP
 from flowatlas_robotics.normalizer import Normalizer as Normalizer
 from flowatlas_robotics.policy import ChunkPolicy as ChunkPolicy

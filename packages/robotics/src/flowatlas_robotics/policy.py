@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from flowatlas._random import Generators
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.networks.hub import Pretrained
 from flowatlas.objectives import FlowMatching
@@ -23,6 +22,9 @@ from flowatlas_robotics.network import ChunkMLP
 from flowatlas_robotics.normalizer import Normalizer
 
 __all__ = ["ChunkPolicy", "FlowPolicy", "RegressionPolicy"]
+
+#: None (the global generator), one generator, or one per sample.
+Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 class ChunkPolicy(Pretrained):
