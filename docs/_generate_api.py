@@ -46,7 +46,8 @@ MODULES: dict[str, tuple[str, str] | None] = {
     "flowatlas_image": None,
     "flowatlas_audio": None,
     "flowatlas_molecules": None,
-    "flowatlas_robotics": None,
+    "flowatlas_robotics": ("Robotics", "packages/robotics.md"),
+    "flowatlas_robotics.plots": ("Robotics", "packages/robotics.md"),
 }
 
 HEAD = """\
