@@ -77,6 +77,8 @@ def test_a_regression_fits_a_function() -> None:
     action = seen.sum(1, keepdim=True) * 5 + 20
     episodes = Episodes({"state": seen}, action, torch.arange(1, 2001))
     policy = trained(RegressionPolicy, episodes)
+    # At any other time the network would see the answer in x_t.
+    assert not policy.objective().time_sampler.sample(64).any()
     answer = policy.predict_action({"state": seen[:200, None]})["action"][:, 0]
     assert (answer - action[:200]).abs().mean() < 0.4
 

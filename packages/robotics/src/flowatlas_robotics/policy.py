@@ -33,10 +33,13 @@ class ChunkPolicy(Pretrained):
     A subclass says along which path chunks are made, and how that is learned.
 
     ```python
+    from flowatlas_robotics import ChunkPolicy
+
     class Mine(ChunkPolicy):
         path = AffinePath()
+
         def objective(self):
-            return FlowMatching(self.path)
+            return FlowMatching(self.path, time_sampler=Beta(1.5, 1.0))
     ```
 
     Args:
