@@ -57,7 +57,8 @@ MODULES: dict[str, tuple[str, str] | None] = {
     "flowatlas_image": None,
     "flowatlas_audio": ("Audio", "packages/audio.md"),
     "flowatlas_molecules": None,
-    "flowatlas_robotics": None,
+    "flowatlas_robotics": ("Robotics", "packages/robotics.md"),
+    "flowatlas_robotics.plots": ("Robotics", "packages/robotics.md"),
 }
 
 HEAD = """\

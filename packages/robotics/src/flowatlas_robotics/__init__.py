@@ -1,13 +1,36 @@
 """Flow matching for robot motion.
 
-Here now: the manifold of revolute joints, found by the name `joint-torus`, and `unwrap`, which
-turns its points into joint angles without jumps. To come: pose trajectories, policies
-and benchmarks.
+Policies that answer an observation with a chunk of actions (`FlowPolicy`, beside
+`RegressionPolicy`), their windows and scales (`Episodes`, `Horizon`, `Normalizer`), their trial in
+an environment (`rollout`, `proportion`, `entropy`), a task with two right answers (`TwoRoutes`),
+the manifolds of revolute joints, of poses over time and of parts to be put together, and
+`unwrap`, which turns angles into commands.
 """
 
 from importlib.metadata import version as _version
 
+from flowatlas_robotics.avoidance import TwoRoutes as TwoRoutes
+from flowatlas_robotics.avoidance import demonstrate_routes as demonstrate_routes
+from flowatlas_robotics.horizon import Episodes as Episodes
+from flowatlas_robotics.horizon import Horizon as Horizon
+from flowatlas_robotics.horizon import Windows as Windows
+from flowatlas_robotics.horizon import windows as windows
 from flowatlas_robotics.manifolds import JointTorus as JointTorus
+from flowatlas_robotics.manifolds import PartPoses as PartPoses
+from flowatlas_robotics.manifolds import PoseTrajectory as PoseTrajectory
+from flowatlas_robotics.metaworld import METAWORLD_TASKS as METAWORLD_TASKS
+from flowatlas_robotics.metaworld import demonstrate_metaworld as demonstrate_metaworld
+from flowatlas_robotics.metaworld import metaworld_environment as metaworld_environment
+from flowatlas_robotics.network import ChunkMLP as ChunkMLP
+from flowatlas_robotics.normalizer import Normalizer as Normalizer
+from flowatlas_robotics.policy import ChunkPolicy as ChunkPolicy
+from flowatlas_robotics.policy import FlowPolicy as FlowPolicy
+from flowatlas_robotics.policy import RegressionPolicy as RegressionPolicy
+from flowatlas_robotics.rollouts import Trial as Trial
+from flowatlas_robotics.rollouts import rollout as rollout
+from flowatlas_robotics.statistics import Proportion as Proportion
+from flowatlas_robotics.statistics import entropy as entropy
+from flowatlas_robotics.statistics import proportion as proportion
 from flowatlas_robotics.trajectories import unwrap as unwrap
 
 __version__ = _version("flowatlas-robotics")

@@ -1,0 +1,143 @@
+"""`robotics/avoidance`: two right answers, whose mean is wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flowatlas.benchmarks.contract import Array, Metric
+from flowatlas_robotics.avoidance import TwoRoutes, demonstrate_routes
+from flowatlas_robotics.benchmarks.policies import (
+    SUCCESS,
+    TIMES,
+    PolicyBenchmark,
+    PolicyPreset,
+    PolicyTask,
+    success,
+)
+from flowatlas_robotics.horizon import Episodes
+from flowatlas_robotics.policy import ChunkPolicy
+from flowatlas_robotics.rollouts import Trial, rollout
+from flowatlas_robotics.statistics import entropy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["AVOIDANCE", "Avoidance", "route_scores"]
+
+_CPU = PolicyPreset(
+    width=256,
+    depth=4,
+    demonstrations=400,
+    batch=256,
+    lr=1e-3,
+    steps=4000,
+    ema=0.999,
+    samples=500,
+    threads=1,
+)
+#: Seeds of trials begin here, far from those of demonstrations.
+_HELD_OUT = 1_000_000
+_DRAWN = 60
+
+
+def route_scores(trials: Sequence[Trial]) -> dict[str, float]:
+    """Success, collisions, and how evenly the successful trials take the two routes.
+
+    The entropy is in units of that of two equal shares, ln 2; it is 0 if no trial succeeds.
+    """
+    routes = [int(trial.best["route"]) for trial in trials if trial.best["success"] > 0]
+    collided = sum(trial.best["collision"] > 0 for trial in trials) / len(trials)
+    spread = entropy(routes) / math.log(2) if routes else 0.0
+    return {**success(trials), "collision": collided, "entropy": spread}
+
+
+class Avoidance(PolicyBenchmark):
+    """Pass an obstacle on either side, as the demonstrators did."""
+
+    name = "robotics/avoidance"
+    summary = "pass an obstacle on the left or on the right: both are right, their mean is not"
+    data = "scripted demonstrators in an environment of ours; half of them take each route"
+    licence = "generated here, none needed"
+    protocol = (
+        "Success, collisions and routes over trials from starts and obstacles that no "
+        "demonstration had. Mode entropy is that of the routes of successful trials over ln 2. "
+        "The regression has the same network, windows and training."
+    )
+    baselines = {"regression": "least squares", "demonstrations": "demonstrations"}  # noqa: RUF012
+    presets = {  # noqa: RUF012
+        "demo": replace(_CPU, width=128, depth=3, steps=3000, ema=0.995, samples=200, lr=2e-3),
+        "cpu": _CPU,
+        "gpu": replace(_CPU, demonstrations=2000, steps=20_000, samples=2000, device="auto"),
+    }
+    metrics = (
+        *SUCCESS,
+        Metric("collision", "collisions", "lower", 3),
+        Metric("entropy", "mode entropy / ln 2", "higher", 3),
+        *TIMES,
+    )
+
+    def demonstrations(self, task: PolicyTask) -> Episodes:
+        return demonstrate_routes(task.preset.demonstrations, seed=task.seed)[0]
+
+    def trials(self, policy: ChunkPolicy, task: PolicyTask, evaluations: int) -> list[Trial]:
+        count = task.preset.samples
+        first = _HELD_OUT + task.seed * count
+        return rollout(
+            policy,
+            TwoRoutes(),
+            count,
+            watch=("success", "collision", "route"),
+            limit=100,
+            seed=task.seed,
+            reset_seeds=range(first, first + count),
+            evaluations=evaluations,
+        )
+
+    def score(self, trials: Sequence[Trial], task: PolicyTask) -> dict[str, float]:
+        return route_scores(trials)
+
+    def references(self, episodes: Episodes, task: PolicyTask) -> dict[str, float]:
+        _, routes = demonstrate_routes(task.preset.demonstrations, seed=task.seed)
+        return {
+            "demonstrations/success": 1.0,
+            "demonstrations/collision": 0.0,
+            "demonstrations/entropy": entropy(routes) / math.log(2),
+        }
+
+    def pictures(
+        self, flow: Sequence[Trial], regression: Sequence[Trial], episodes: Episodes
+    ) -> dict[str, Array]:
+        cuts = np.split(episodes.observation["state"].numpy(), episodes.ends[:-1].numpy())
+        return {
+            "demonstrations": _padded(cuts),
+            "flow": _padded([trial.observations for trial in flow]),
+            "regression": _padded([trial.observations for trial in regression]),
+        }
+
+    def picture(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
+        from flowatlas_robotics.plots import routes
+
+        panels = {
+            "demonstrations": arrays["demonstrations"],
+            "flow": arrays["flow"],
+            "least squares": arrays["regression"],
+        }
+        return {"routes past the obstacle, which is at rest in these coordinates": routes(panels)}
+
+
+def _padded(paths: Sequence[Array]) -> Array:
+    """Places relative to the obstacle's height, `(paths, steps, 2)`; NaN after the end."""
+    kept = paths[:_DRAWN]
+    made = np.full((len(kept), max(len(path) for path in kept), 2), np.nan)
+    for row, path in zip(made, kept, strict=True):
+        row[: len(path)] = path[:, :2]
+        row[: len(path), 1] -= path[:, 2]
+    return made
+
+
+AVOIDANCE = Avoidance()

@@ -1,0 +1,137 @@
+"""Policies at work in an environment, by receding horizon."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flowatlas.errors import ConfigError
+from flowatlas_robotics.policy import ChunkPolicy
+
+__all__ = ["Trial", "rollout"]
+
+Array = NDArray[Any]
+#: How an observation of the environment is named for the policy.
+Observe = Callable[[Array], Mapping[str, Array]]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One episode.
+
+    Attributes:
+        best: of each watched entry of `info`, the largest value over the episode.
+        observations: `(steps + 1, size)`, as the environment gave them.
+        milliseconds: of each chunk, from observation to actions.
+    """
+
+    best: Mapping[str, float]
+    observations: Array
+    milliseconds: tuple[float, ...]
+
+
+def _as_state(observation: Array) -> Mapping[str, Array]:
+    return {"state": observation}
+
+
+def rollout(
+    policy: ChunkPolicy,
+    environment: gymnasium.Env[Any, Any],
+    episodes: int,
+    *,
+    watch: Sequence[str] = ("success",),
+    stop: str = "success",
+    limit: int,
+    seed: int = 0,
+    reset_seeds: Sequence[int] | None = None,
+    evaluations: int | None = None,
+    observe: Observe = _as_state,
+) -> list[Trial]:
+    """Episodes one after the other: look, predict a chunk, execute its part, look again.
+
+    Each episode draws its noise from a generator of its own, so that it does not depend on those
+    before it. The first observation is repeated where there are fewer than the policy sees.
+
+    Args:
+        policy: trained; its mode (train or eval) is left alone.
+        environment: of gymnasium's interface, with single float observations.
+        episodes: how many.
+        watch: entries of `info` to keep the best value of.
+        stop: the entry of `info` that ends an episode when it is true; it must be watched.
+        limit: longest episode, steps.
+        seed: of the policy's noise.
+        reset_seeds: for `environment.reset`, one an episode; None goes on with the environment's
+            own randomness.
+        evaluations: of the network for a chunk; the policy's own if None.
+        observe: from an observation to the policy's names.
+
+    Raises:
+        ConfigError: numbers below 1, another number of seeds, entries that `info` does not have.
+    """
+    if episodes < 1 or limit < 1:
+        raise ConfigError(f"episodes, limit: got {episodes}, {limit}; both must be 1 or more.")
+    if stop not in watch:
+        raise ConfigError(f"stop: got {stop!r}; it must be among watch, {list(watch)}.")
+    if reset_seeds is not None and len(reset_seeds) != episodes:
+        raise ConfigError(f"reset_seeds: got {len(reset_seeds)} of them for {episodes} episodes.")
+    trials = []
+    for number in range(episodes):
+        generator = torch.Generator().manual_seed(1_000_003 * seed + number)
+        first, _ = environment.reset(seed=None if reset_seeds is None else reset_seeds[number])
+        trials.append(
+            _episode(
+                policy, environment, first, watch, stop, limit, evaluations, observe, generator
+            )
+        )
+    return trials
+
+
+def _episode(
+    policy: ChunkPolicy,
+    environment: gymnasium.Env[Any, Any],
+    first: Array,
+    watch: Sequence[str],
+    stop: str,
+    limit: int,
+    evaluations: int | None,
+    observe: Observe,
+    generator: torch.Generator,
+) -> Trial:
+    length = policy.horizon.observation
+    history: deque[Array] = deque([first] * length, maxlen=length)
+    best = dict.fromkeys(watch, -np.inf)
+    observations, milliseconds = [first], []
+    device = policy.normalizer.fitted.device
+    ended = False
+    while not ended:
+        begin = time.perf_counter()
+        steps = [observe(one) for one in history]
+        batch = {
+            name: torch.from_numpy(np.stack([step[name] for step in steps])[None])
+            .float()
+            .to(device)
+            for name in steps[0]
+        }
+        answer = policy.predict_action(batch, evaluations=evaluations, generator=generator)
+        actions = answer["action"][0].cpu().numpy()
+        milliseconds.append(1000 * (time.perf_counter() - begin))
+        for action in actions:
+            seen, _, terminated, truncated, info = environment.step(action)
+            history.append(seen)
+            observations.append(seen)
+            for name in watch:
+                if name not in info:
+                    raise ConfigError(f"watch: info has no {name!r}; it has {sorted(info)}.")
+                best[name] = max(best[name], float(info[name]))
+            ended = terminated or truncated or best[stop] > 0 or len(observations) > limit
+            if ended:
+                break
+    return Trial(best, np.stack(observations), tuple(milliseconds))

@@ -1,0 +1,139 @@
+"""The task with two right answers, and policies at work in it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+from flowatlas.benchmarks import run
+from flowatlas.errors import ConfigError
+from flowatlas_robotics import Episodes, FlowPolicy, TwoRoutes, demonstrate_routes, entropy, rollout
+from flowatlas_robotics.benchmarks.avoidance import AVOIDANCE, route_scores
+
+
+def untrained(action: float = 0.0) -> FlowPolicy:
+    """A policy whose chunks are (1, action) everywhere, but for noise of 1e-4."""
+    policy = FlowPolicy({"state": 3}, 2, width=16, depth=1)
+    policy.fit_normalizer(
+        Episodes({"state": torch.randn(9, 3)}, torch.zeros(9, 2), torch.tensor([9]))
+    )
+    policy.normalizer.get_buffer("center_action").copy_(torch.tensor([1.0, action]))
+    policy.normalizer.get_buffer("scale_action").fill_(1e-4)
+    return policy
+
+
+def test_keeps_gymnasiums_contract() -> None:
+    with pytest.warns(UserWarning, match="infinity"):
+        check_env(TwoRoutes(), skip_render_check=True)
+
+
+def test_straight_on_collides_and_around_succeeds() -> None:
+    environment = TwoRoutes()
+    environment.reset(seed=0)
+    info: dict[str, object] = {}
+    steps = 0
+    ended = False
+    while not ended:
+        _, _, ended, _, info = environment.step(np.array([1.0, 0.0]))
+        steps += 1
+    assert info["collision"]
+    assert not info["success"]
+    # 5 cm a step, and the obstacle begins about 0.7 m away.
+    assert 13 <= steps <= 17
+
+
+def test_speed_is_limited_and_actions_are_checked() -> None:
+    environment = TwoRoutes()
+    before, _ = environment.reset(seed=1)
+    after, *_ = environment.step(np.array([10.0, -10.0]))
+    assert np.allclose(after[:2] - before[:2], [0.05, -0.05])
+    for wrong in (np.zeros(3), np.array([np.nan, 0.0])):
+        with pytest.raises(ConfigError, match="two finite numbers"):
+            environment.step(wrong)
+
+
+def test_demonstrators_toss_a_fair_coin_and_never_collide() -> None:
+    episodes, routes = demonstrate_routes(400, seed=3)
+    # Three standard deviations of 400 fair coins.
+    assert abs(routes.count(1) - 200) < 3 * math.sqrt(400) / 2
+    assert entropy(routes) > 0.98 * math.log(2)
+    state = episodes.observation["state"]
+    distance = torch.hypot(state[:, 0] - 1, state[:, 1] - state[:, 2])
+    assert distance.min() > 0.3
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), episodes.ends[:-1]])
+    # The side must not follow from what is seen at the start.
+    offset = (state[starts, 1] - state[starts, 2]).numpy()
+    above = np.array(routes) == 1
+    assert abs(np.corrcoef(offset, above)[0, 1]) < 3 / math.sqrt(400)
+
+
+def test_demonstrations_are_steps_of_the_environment() -> None:
+    episodes, _ = demonstrate_routes(3, seed=5)
+    state = episodes.observation["state"]
+    inside = torch.ones(len(state), dtype=torch.bool)
+    inside[episodes.ends - 1] = False
+    moves = (state.roll(-1, 0) - state)[:, :2]
+    assert torch.allclose(moves[inside], 0.05 * episodes.action[inside], atol=1e-6)
+    with pytest.raises(ConfigError, match="count, noise"):
+        demonstrate_routes(3, noise=2.0)
+
+
+def test_a_rollout_executes_what_was_predicted() -> None:
+    trials = rollout(
+        untrained(),
+        TwoRoutes(),
+        2,
+        watch=("success", "collision", "route"),
+        limit=100,
+        reset_seeds=[0, 1],
+    )
+    for trial in trials:
+        assert trial.best["collision"] == 1
+        assert trial.best["success"] == 0
+        moves = np.diff(trial.observations[:, :2], axis=0)
+        assert np.allclose(moves, [0.05, 0.0], atol=1e-4)
+        # Eight actions are executed before each new look.
+        assert len(trial.milliseconds) == math.ceil(len(moves) / 8)
+    scores = route_scores(trials)
+    assert (scores["success"], scores["collision"], scores["entropy"]) == (0.0, 1.0, 0.0)
+
+
+def test_an_episode_does_not_depend_on_those_before_it() -> None:
+    policy = untrained(0.5)
+    policy.normalizer.get_buffer("scale_action").fill_(0.3)
+    both = rollout(policy, TwoRoutes(), 2, limit=20, reset_seeds=[7, 8], seed=4)
+    again = rollout(policy, TwoRoutes(), 2, limit=20, reset_seeds=[9, 8], seed=4)
+    assert np.array_equal(both[1].observations, again[1].observations)
+    assert not np.array_equal(both[0].observations[1:], again[0].observations[1:])
+
+
+def test_bad_rollouts() -> None:
+    policy = untrained()
+    with pytest.raises(ConfigError, match="reset_seeds: got 1"):
+        rollout(policy, TwoRoutes(), 2, limit=5, reset_seeds=[0])
+    with pytest.raises(ConfigError, match="stop: got 'done'"):
+        rollout(policy, TwoRoutes(), 1, limit=5, stop="done")
+    with pytest.raises(ConfigError, match="info has no 'coverage'"):
+        rollout(policy, TwoRoutes(), 1, limit=5, watch=("success", "coverage"))
+    with pytest.raises(ConfigError, match="episodes, limit"):
+        rollout(policy, TwoRoutes(), 0, limit=5)
+
+
+def test_the_benchmark_runs_and_is_taken_up_again(tmp_path: Path) -> None:
+    tiny = {"steps": 20, "samples": 4, "demonstrations": 6, "width": 32, "depth": 2}
+    result = run(AVOIDANCE, preset="demo", output=tmp_path, settings=tiny)
+    assert {"success", "regression/success", "success_1", "success_10"} <= set(result.metrics)
+    assert result.metrics["demonstrations/collision"] == 0
+    policies = list(tmp_path.rglob("policy"))
+    assert len(policies) == 1
+    FlowPolicy.from_pretrained(policies[0])
+    arrays = np.load(tmp_path / str(result.arrays), allow_pickle=False)
+    assert len(AVOIDANCE.figures(arrays, "title")) == 3
+    longer = run(AVOIDANCE, preset="demo", output=tmp_path / "b", settings=tiny, resume=True)
+    same = ("success", "collision", "entropy")
+    assert [longer.metrics[key] for key in same] == [result.metrics[key] for key in same]

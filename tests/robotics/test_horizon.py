@@ -1,0 +1,147 @@
+"""Windows of episodes, and the scales that go with them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from flowatlas.errors import ConfigError, GeometryError, ShapeError
+from flowatlas_robotics import Episodes, Horizon, Normalizer, windows
+
+
+def numbered(*lengths: int) -> Episodes:
+    """Episodes whose action is 100 times the episode plus the step; the observation is minus it."""
+    parts = []
+    for i, length in enumerate(lengths):
+        action = 100.0 * i + torch.arange(float(length)).unsqueeze(1)
+        parts.append(({"state": -action}, action))
+    return Episodes.join(parts)
+
+
+def by_hand(length: int, horizon: Horizon) -> list[tuple[list[int], list[int]]]:
+    """Windows of one episode, by padding it at both ends as long as needed and sliding over it."""
+    before = [0] * (horizon.observation - 1)
+    padded = before + list(range(length)) + [length - 1] * horizon.prediction
+    found = []
+    for start in range(max(1, length - horizon.execution + 1)):
+        chunk = padded[start : start + horizon.prediction]
+        found.append((chunk[: horizon.observation], chunk))
+    return found
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    st.integers(1, 4),
+    st.integers(1, 12),
+    st.integers(0, 8),
+)
+def test_windows_are_those_of_a_padded_episode(
+    lengths: list[int], seen: int, executed: int, spare: int
+) -> None:
+    horizon = Horizon(seen, seen - 1 + executed + spare, executed)
+    expected_seen, expected_done = [], []
+    for i, length in enumerate(lengths):
+        for observation, chunk in by_hand(length, horizon):
+            expected_seen.append([-(100.0 * i + step) for step in observation])
+            expected_done.append([100.0 * i + step for step in chunk])
+    cut = windows(numbered(*lengths), horizon)
+    assert cut.action.squeeze(-1).tolist() == expected_done
+    assert cut.observation["state"].squeeze(-1).tolist() == expected_seen
+
+
+def test_as_many_windows_as_diffusion_policy_has() -> None:
+    """Its sampler pads 1 before and 7 after: 1 + L + 7 - 16 + 1 windows at horizons 2, 16, 8."""
+    assert len(windows(numbered(161), Horizon(2, 16, 8)).action) == 154
+
+
+def test_every_step_is_executed_in_some_window() -> None:
+    horizon = Horizon(2, 16, 8)
+    cut = windows(numbered(50, 33), horizon)
+    executed = set(cut.action[:, horizon.executed].flatten().tolist())
+    assert executed == {float(i) for i in range(50)} | {100.0 + i for i in range(33)}
+
+
+def test_horizons_that_cannot_be() -> None:
+    with pytest.raises(ConfigError, match="execution: got 16 after 2"):
+        Horizon(2, 16, 16)
+    with pytest.raises(ConfigError, match="prediction: got 0"):
+        Horizon(1, 0, 1)
+
+
+def test_episodes_split_and_join() -> None:
+    whole = numbered(5, 7, 3)
+    assert whole.lengths.tolist() == [5, 7, 3]
+    first, second = whole.split(1)
+    assert first.lengths.tolist() == [5]
+    assert second.lengths.tolist() == [7, 3]
+    assert torch.equal(torch.cat([first.action, second.action]), whole.action)
+    with pytest.raises(ConfigError, match="count: got 3"):
+        whole.split(3)
+
+
+@pytest.mark.parametrize(
+    ("observation", "action", "ends", "error", "message"),
+    [
+        (torch.zeros(4, 1), torch.zeros(5, 1), [5], ShapeError, "state: got shape"),
+        (torch.zeros(5, 1), torch.zeros(5, 1), [3], ShapeError, "ends: got"),
+        (torch.zeros(5, 1), torch.zeros(5, 1), [3, 3, 5], ShapeError, "ends: got"),
+        (torch.full((5, 1), torch.nan), torch.zeros(5, 1), [5], GeometryError, "state: .* NaN"),
+    ],
+)
+def test_bad_episodes(
+    observation: Tensor, action: Tensor, ends: list[int], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Episodes({"state": observation}, action, torch.tensor(ends))
+
+
+def test_limits_fill_the_box_and_standard_has_unit_spread() -> None:
+    x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 7 + 40
+    limits, standard = Normalizer({"a": 3}), Normalizer({"a": 3}, "standard")
+    limits.fit({"a": x})
+    standard.fit({"a": x})
+    z = limits.normalize("a", x)
+    assert torch.allclose(z.amin(0), -torch.ones(3), atol=1e-5)
+    assert torch.allclose(z.amax(0), torch.ones(3), atol=1e-5)
+    z = standard.normalize("a", x)
+    assert torch.allclose(z.mean(0), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(z.std(0, correction=0), torch.ones(3), atol=1e-5)
+    for normalizer in (limits, standard):
+        back = normalizer.denormalize("a", normalizer.normalize("a", x))
+        assert torch.allclose(back, x, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["limits", "standard"])
+def test_constant_dimensions_stay_at_zero_and_keep_their_unit(kind: str) -> None:
+    sensor = 0.1 + 1e-5 * torch.sin(torch.arange(101.0))
+    x = torch.stack([torch.linspace(0, 1, 101), torch.full((101,), 0.1), sensor], 1)
+    normalizer = Normalizer({"a": 3}, kind)
+    normalizer.fit({"a": x})
+    z = normalizer.normalize("a", x)
+    assert (z[:, 1] == 0).all()
+    assert z[:, 2].abs().max() < 3e-5
+    nudged = normalizer.normalize("a", torch.tensor([0.5, 0.1 + 1e-3, 0.1 + 1e-3]))
+    assert torch.allclose(nudged[1:], torch.full((2,), 1e-3), rtol=0, atol=2e-5)
+
+
+def test_normalizer_errors() -> None:
+    with pytest.raises(ConfigError, match="kind: got 'robust'"):
+        Normalizer({"a": 1}, "robust")
+    normalizer = Normalizer({"a": 2})
+    with pytest.raises(ConfigError, match="never fitted"):
+        normalizer.normalize("a", torch.zeros(2))
+    with pytest.raises(ConfigError, match="exactly the names"):
+        normalizer.fit({"b": torch.zeros(3, 2)})
+    with pytest.raises(GeometryError, match="NaN"):
+        normalizer.fit({"a": torch.full((3, 2), torch.nan)})
+    with pytest.raises(ShapeError, match="without rows"):
+        normalizer.fit({"a": torch.zeros(0, 2)})
+    assert not normalizer.fitted
+    normalizer.fit({"a": torch.zeros(3, 2)})
+    with pytest.raises(ConfigError, match="no 'b'"):
+        normalizer.denormalize("b", torch.zeros(2))
+    with pytest.raises(ShapeError, match="a: got shape"):
+        normalizer.normalize("a", torch.zeros(3))
