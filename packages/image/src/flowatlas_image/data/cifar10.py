@@ -99,6 +99,7 @@ def _records(where: str, content: bytes) -> LabelledImages:
     return LabelledImages(torch.from_numpy(records[:, 1:].copy()).view(-1, *_SHAPE), labels)
 
 
+#: Photographs in colour, 32 x 32 pixels, from the official binary archive.
 CIFAR10 = ImageSet(
     name="image/cifar10",
     summary="60 000 photographs of ten kinds of things, colour, 32 x 32 pixels",

@@ -35,6 +35,7 @@ def _read(_: Path | None) -> ImageParts:
     return ImageParts(train, test, tuple(str(digit) for digit in range(10)))
 
 
+#: Handwritten digits of 8 x 8 pixels, which ship inside scikit-learn.
 DIGITS = ImageSet(
     name="image/digits",
     summary="1797 handwritten digits, grey, 8 x 8 pixels; divided 1297 to 500 at random, once",

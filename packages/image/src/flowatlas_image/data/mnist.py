@@ -55,6 +55,7 @@ def _part(path: Path, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> L
     return LabelledImages(pixels, torch.from_numpy(labels.astype(np.int64)))
 
 
+#: Handwritten digits of 28 x 28 pixels.
 MNIST = ImageSet(
     name="image/mnist",
     summary="70 000 handwritten digits, grey, 28 x 28 pixels",
@@ -65,6 +66,7 @@ MNIST = ImageSet(
     sha256="39b9b1ffaa0ba4d8995a616551f0966941fe02a3fe79ba4a9db7373db16d53ad",
 )
 
+#: Pieces of clothing, 28 x 28 pixels.
 FASHION = ImageSet(
     name="image/fashion",
     summary="Fashion-MNIST: 70 000 pieces of clothing, grey, 28 x 28 pixels",
