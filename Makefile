@@ -70,7 +70,7 @@ $(VENV)/.demo: VERSION constraints.txt packages/core/pyproject.toml | $(BIN)/pyt
 	@touch $@
 
 $(VENV)/.installed: VERSION constraints.txt $(PYPROJECTS) $(wildcard requirements/*.txt) | $(BIN)/python
-	$(PIP) -r requirements/dev.txt -e 'packages/core[all]' \
-	  $(patsubst %,-e packages/%,$(filter-out core,$(PACKAGES)))
+	$(PIP) -r requirements/dev.txt -e 'packages/core[all]' -e 'packages/image[bench,kid]' \
+	  -e 'packages/audio[bench]' -e 'packages/molecules[bench]' -e 'packages/robotics[all]'
 	$(PIP) --no-deps -r requirements/peers.txt
 	@touch $(VENV)/.demo $@

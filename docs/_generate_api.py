@@ -103,7 +103,7 @@ def comment_above(module: ModuleType, name: str) -> str:
 def summary(module: ModuleType, name: str) -> str:
     """What a name is, in a line."""
     value = getattr(module, name)
-    documented = inspect.isclass(value) or inspect.isroutine(value)
+    documented = inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)
     text = first_line(value.__doc__) if documented else comment_above(module, name)
     if not text or text.startswith(f"{name}("):
         raise SystemExit(f"{module.__name__}.{name} has no documentation: write its first line")

@@ -102,6 +102,7 @@ class ImagePreset(Preset):
         return tuple(self.width * 2**level for level in range(self.levels))
 
 
+#: The ways of the image benchmarks, by name.
 IMAGE_METHODS = {
     method.name: method
     for method in (
