@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,12 +18,14 @@ from flowatlas.sampling import sample
 from flowatlas.schedulers import Exponential, Scheduler
 from flowatlas.solvers import Euler, Solver
 from flowatlas.sources import Gaussian
-from flowatlas.training import TensorData
 from flowatlas_molecules.frames import atoms_from_frames
 from flowatlas_molecules.manifolds.backbone_frames import ANGSTROM
 from flowatlas_molecules.proteins import PaddedChains, to_chains
 from flowatlas_molecules.residues import LETTERS
 from flowatlas_molecules.structures import Backbone
+
+if TYPE_CHECKING:
+    from flowatlas.training import TensorData
 
 __all__ = [
     "BackboneGeometry",
@@ -168,6 +170,9 @@ def backbone_data(
         batch_size: chains a step.
         seed: of the order.
     """
+    # Lightning, which takes seconds to import.
+    from flowatlas.training import TensorData
+
     names = ("rotation", "translation", *(("residue",) if residues else ()))
 
     def batch(chains: PaddedChains) -> dict[str, Any]:
