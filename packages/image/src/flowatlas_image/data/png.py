@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from flowatlas.errors import DataError, ShapeError
@@ -31,6 +30,8 @@ def read_png(path: str | Path, *, channels: int = 3) -> Tensor:
         ShapeError: a number of channels that is neither.
     """
     _mode(channels)
+    from PIL import Image
+
     try:
         with Image.open(path) as image:
             pixels = np.array(image.convert(_MODES[channels]), dtype=np.uint8)
@@ -76,6 +77,8 @@ def write_png(pixels: Tensor, path: str | Path) -> Path:
     if path.suffix.lower() != ".png":
         raise DataError(f"{path}: must end in .png, which loses nothing. Rename it.")
     array = pixels.permute(1, 2, 0).cpu().numpy()
+    from PIL import Image
+
     image = Image.fromarray(np.ascontiguousarray(array[..., 0] if mode == "L" else array))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
