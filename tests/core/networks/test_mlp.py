@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from flowatlas.errors import ConfigError, ShapeError
-from flowatlas.manifolds import SO3, Euclidean, FlatTorus, Manifold, Sphere
+from flowatlas.manifolds import SO3, SPD, Euclidean, FlatTorus, Manifold, Sphere
 from flowatlas.networks import (
     MLP,
     Classes,
@@ -240,3 +240,22 @@ def test_wrong_settings_are_named() -> None:
 def test_other_time_embeddings() -> None:
     model = MLP((2,), width=16, time_embedding=FourierTimeEmbedding(8, max_frequency=2.0))
     assert model(torch.randn(4, 2), torch.rand(4)).shape == (4, 2)
+
+
+def test_matrices_of_any_size_are_moved_at_speeds_of_one_size() -> None:
+    """Numbers are coordinates in an orthonormal frame: the speed is their length, at any point."""
+    manifold = SPD(2)
+    network = MLP((2, 2), manifold=manifold, width=8, depth=1)
+    assert network.trunk.outputs.out_features == 3
+    with torch.no_grad():
+        network.trunk.outputs.bias.copy_(torch.tensor([3.0, 0.0, 4.0]))
+    t = torch.full((1,), 0.5)
+    for scale in (1e-4, 1.0, 1e4):
+        x = scale * torch.tensor([[[2.0, 0.3], [0.3, 1.0]]])
+        u = network(x, t)
+        assert torch.allclose(u, u.mT)
+        torch.testing.assert_close(manifold.norm(x, u), torch.tensor([5.0]))
+    ends = MLP((2, 2), manifold=manifold, width=8, depth=1, output="target")
+    with torch.no_grad():
+        ends.trunk.outputs.bias.copy_(torch.tensor([3.0, 0.0, 4.0]))
+    torch.testing.assert_close(manifold.dist(x, ends(x, t)), torch.tensor([5.0]), rtol=1e-3, atol=0)

@@ -78,6 +78,9 @@ class Manifold(ABC):
             varies: then the divergence has a term for it. The tangents of a chart make up one
             linear space, a subspace of the stored coordinates if `codim` is positive, as symmetric
             matrices are.
+        unbounded_scale: whether the metric at a point, in the coordinates that points are stored
+            in, grows and shrinks without bound: networks then say what to do in an orthonormal
+            frame (`tangent_from_noise`).
         capabilities: the `Capability` members whose methods are implemented.
     """
 
@@ -85,6 +88,7 @@ class Manifold(ABC):
     codim: int = 0
     injectivity_radius: float = math.inf
     is_chart: bool = False
+    unbounded_scale: bool = False
     capabilities: frozenset[Capability] = frozenset()
     #: Largest residual, relative to the size of the point, that still counts as on the manifold.
     tolerance: Mapping[torch.dtype, float] = MappingProxyType(

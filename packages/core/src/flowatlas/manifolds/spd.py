@@ -40,6 +40,7 @@ class SPDMatrices(Manifold):
     point_ndim = 2
     injectivity_radius = math.inf
     is_chart = True
+    unbounded_scale = True
     capabilities = frozenset({Capability.TANGENT_BASIS, Capability.WRAPPED})
 
     def __init__(self, n: int) -> None:

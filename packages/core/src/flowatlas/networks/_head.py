@@ -124,8 +124,14 @@ class GeometricHead(Head):
         super().__init__(event, point_ndim, shape, label)
         self.manifold = manifold
         self.output = output
+        self.frame: tuple[int, ...] | None = None
+        if manifold is not None and manifold.unbounded_scale:
+            self.frame = tuple(manifold.noise_shape(torch.empty(1, *event))[1:])
+            self.out_features = math.prod(self.frame)
 
     def finish(self, x: Tensor, out: Tensor, mask: Tensor | None) -> Tensor:
+        if self.frame is not None:
+            return self._in_frame(x, out.reshape(x.shape[0], *self.frame).to(x.dtype), mask)
         out = out.reshape(x.shape[0], *self.shape).to(x.dtype)
         # Before the geometry as well as after it: a point that does not exist may be NaN, and then
         # zero times NaN would reach the weights through the derivative.
@@ -136,6 +142,17 @@ class GeometricHead(Head):
             return out
         with full_precision(x):
             tangent = self.manifold.proju(x, out)
+            if self.output == "target":
+                return self.only(mask, self.manifold.expmap(x, tangent), x)
+            return self.only(mask, tangent, 0.0)
+
+    def _in_frame(self, x: Tensor, out: Tensor, mask: Tensor | None) -> Tensor:
+        """The numbers as coordinates in an orthonormal frame at x: bounded ones are bounded speeds,
+        so that the flow stays on a complete manifold however large or small its coordinates get."""
+        assert self.manifold is not None
+        out = self.only(mask, out, 0.0)
+        with full_precision(x):
+            tangent = self.manifold.tangent_from_noise(x, out)
             if self.output == "target":
                 return self.only(mask, self.manifold.expmap(x, tangent), x)
             return self.only(mask, tangent, 0.0)
