@@ -42,7 +42,7 @@ def test_all_benchmarks_of_the_package_are_declared() -> None:
         *("hyperbolic/lorentz", "hyperbolic/poincare", "spd/two", "spd/three"),
         *("so3/toy", "demo/digits", "demo/cities"),
     }
-    shipped = ("toy", "so3", "demo", "hyperbolic", "spd")
+    shipped = ("toy", "so3", "demo", "hyperbolic")
     assert expected <= set(benchmark_names())
     for name in expected:
         declared = benchmark(name)
