@@ -222,8 +222,10 @@ class PathDynamics(Dynamics):
         return end
 
     def _jump(self, t: Tensor, s: Tensor, prediction: Any) -> None:
-        moved = t != s
-        all_moved, back = bool(moved.all()), bool((s < t).any())
+        if t.numel() == 0:
+            return
+        least, most = (bound.item() for bound in torch.aminmax(s - t))
+        all_moved, back = least > 0 or most < 0, least < 0
         jumped: dict[str, Tensor] = {}
         for name, path in self._jumping.items():
             old, logits = self.tokens[name], prediction[name]
@@ -232,7 +234,7 @@ class PathDynamics(Dynamics):
                 new = jump(old, t, s, logits, generator=self.generator)
             else:
                 # Samples whose adaptive step was refused have not moved, and draw nothing.
-                rows = moved.nonzero().squeeze(1)
+                rows = (t != s).nonzero().squeeze(1)
                 new = old.clone()
                 new[rows] = jump(
                     old[rows], t[rows], s[rows], logits[rows], generator=self._generators(rows)
