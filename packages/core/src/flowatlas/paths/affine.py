@@ -291,11 +291,11 @@ class AffinePath(ContinuousPath):
         return (c.sigma**2 * c.d_alpha / c.alpha - c.sigma_d_sigma) * std**2 * gradient
 
     @property
-    def tilts(self) -> bool:  # type: ignore[override]
+    def tilts(self) -> bool:
         return self.gaussian
 
     @property
-    def tilt_start(self) -> float:  # type: ignore[override]
+    def tilt_start(self) -> float:
         return self._edges["alpha"].start
 
     def conditional_step(

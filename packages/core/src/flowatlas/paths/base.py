@@ -162,16 +162,12 @@ class Path(ABC):
         weight: factor of this component in the loss.
         point_ndim: number of trailing axes that make one point.
         pointwise_times: whether t may be `(batch, *points)`, a time for each point, in training.
-        tilts: whether `tilt` is known.
-        tilt_start: earliest time at which it is finite.
     """
 
     source: Source
     weight: float
     point_ndim: int
     pointwise_times: bool = False
-    tilts: bool = False
-    tilt_start: float = 0.0
 
     @abstractmethod
     def interpolate(
@@ -241,6 +237,16 @@ class Path(ABC):
             f"path: the velocity of {type(self).__name__} is no function of the score, so what a "
             "gradient adds to it is not known. Pass strength=, a function of t."
         )
+
+    @property
+    def tilts(self) -> bool:
+        """Whether `tilt` is known."""
+        return False
+
+    @property
+    def tilt_start(self) -> float:
+        """Earliest time at which `tilt` is finite."""
+        return 0.0
 
     @property
     @abstractmethod

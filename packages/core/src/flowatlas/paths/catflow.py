@@ -116,11 +116,11 @@ class CatFlowPath(ContinuousPath):
         return self.affine.tilt(gradient, x, t)
 
     @property
-    def tilts(self) -> bool:  # type: ignore[override]
+    def tilts(self) -> bool:
         return self.affine.tilts
 
     @property
-    def tilt_start(self) -> float:  # type: ignore[override]
+    def tilt_start(self) -> float:
         return self.affine.tilt_start
 
     def score(self, x: Tensor, t: Tensor, prediction: Tensor) -> Tensor:

@@ -84,7 +84,6 @@ class DirichletPath(ContinuousPath):
     """
 
     kinds = ("logits", "target")
-    tilts = True
 
     def __init__(
         self,
@@ -248,8 +247,12 @@ class DirichletPath(ContinuousPath):
         alpha, _ = self._alpha(t, x)
         return root(x) * gradient / (alpha - 1)
 
-    @cached_property
-    def tilt_start(self) -> float:  # type: ignore[override]
+    @property
+    def tilts(self) -> bool:
+        return True
+
+    @property
+    def tilt_start(self) -> float:
         schedule = self.inference_scheduler or self.scheduler
         return first_finite(lambda t: 1 / ((self.alpha_max - 1) * schedule(t).alpha))
 
