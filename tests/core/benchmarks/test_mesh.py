@@ -16,10 +16,8 @@ from flowatlas.benchmarks.mesh import (
     MAZE4,
     SPOT,
     MeshBenchmark,
-    eigenfunction_target,
-    heat_estimate,
-    spots_target,
 )
+from flowatlas.benchmarks.mesh_targets import eigenfunction_target, heat_estimate, spots_target
 from flowatlas.errors import DataError
 from flowatlas.manifolds import Mesh
 

@@ -14,7 +14,7 @@ from flowatlas.errors import CapabilityError, ConfigError
 from flowatlas.manifolds import Mesh, Sphere
 from flowatlas.manifolds.spectrum import laplacian
 from flowatlas.paths import BiharmonicDistance, DiffusionDistance, SpectralPath
-from flowatlas.sampling import log_prob, sample
+from flowatlas.sampling import integrate, log_prob, sample
 from flowatlas.schedulers import Cosine, Polynomial
 from flowatlas.solvers import RK4, Midpoint
 
@@ -193,6 +193,40 @@ def test_flows_of_conforming_fields_keep_their_mass() -> None:
     mesh = Mesh.icosphere(1)
     assert mass(mesh, lambda x, t: mesh.conforming(x, velocity(x)), 6) == pytest.approx(1, abs=0.02)
     assert mass(mesh, lambda x, t: mesh.proju(x, velocity(x)), 2) < 0.7
+
+
+def test_flows_that_press_into_walls_have_the_density_of_their_samples() -> None:
+    """The share of samples in the last row before a wall is the integral of the density there."""
+    mesh = Mesh.square(3)
+    path = SpectralPath(mesh, eigenfunctions=3)
+    x = mesh.random_uniform(
+        (4000, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+
+    def press(x: Tensor, t: Tensor) -> Tensor:
+        return torch.stack([0.3 + 0.3 * x[:, 1], -0.4 * torch.cos(x[:, 0]), 0 * x[:, 0]], 1)
+
+    def shares(field: Callable[[Tensor, Tensor], Tensor]) -> tuple[float, float]:
+        arrived = integrate(field, path, x, solver=RK4(steps=8)).x
+        density = log_prob(field, path, x, solver=RK4(steps=8)).exp()
+        drawn = (arrived[:, 1] < 0.15).double().mean()
+        return float(drawn), float((density * (x[:, 1] < 0.15)).mean())
+
+    drawn, integral = shares(lambda x, t: mesh.conforming(x, press(x, t)))
+    assert drawn > 0.3
+    assert integral == pytest.approx(drawn, abs=0.03)
+    drawn, integral = shares(press)
+    assert integral < drawn - 0.2
+
+
+def test_velocities_of_paths_do_not_cross_walls() -> None:
+    x_0, x_1 = pairs(SQUARE, 256)
+    x_0[:128, 1] = 0
+    path = SpectralPath(SQUARE, eigenfunctions=80)
+    sample = path.sample(x_0, x_1, torch.zeros(256, dtype=x_0.dtype))
+    assert isinstance(sample.dx_t, Tensor)
+    assert sample.dx_t[:128, 1].abs().max() < 1e-12
+    assert sample.dx_t[128:, 1].abs().mean() > 0.1
 
 
 def test_samples_stay_on_the_mesh_and_solvers_agree() -> None:

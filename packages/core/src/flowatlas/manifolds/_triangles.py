@@ -17,6 +17,8 @@ __all__ = ["Triangles", "triangles"]
 Array = NDArray[Any]
 #: A face whose height is less than this share of its longest edge has no usable plane.
 _FLATTEST = 1e-8
+#: Where the boundary turns by more than 30 degrees it has a corner.
+_SMOOTH = 0.75**0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,11 @@ class Triangles:
         neighbours: `(F, 3)`: the face across edge k, -1 at the boundary.
         entries: `(F, 3)`: which edge of the neighbour that is.
         carried: `(F, 3, 2)`: which corners of the neighbour are the corners k + 1, k + 2 (mod 3).
-        walls: `(F, 3, 3)`: unit, the direction that no flux may have at edge k: across both faces
-            evenly, or out of the surface at the boundary.
+        across: `(F, 3, 3)`: unit, the direction that a continuous flux cannot have at edge k: the
+            mean of the normals of both faces; zero at the boundary.
+        walls: `(F, 3, 3, 3)`: at the corners, the projection onto what no flow along the boundary
+            has: out of the surface where the boundary is smooth, everything in its bends, nothing
+            at inner vertices.
         corner_normals: `(F, 3, 3)`: unit normals at the corners, means over the faces that meet.
     """
 
@@ -53,6 +58,7 @@ class Triangles:
     neighbours: Tensor
     entries: Tensor
     carried: Tensor
+    across: Tensor
     walls: Tensor
     corner_normals: Tensor
 
@@ -104,13 +110,14 @@ def triangles(vertices: Array, faces: Array) -> Triangles:
             f"faces: {int(folded.any(1).argmax())} is folded back onto its neighbour; there the "
             "two are one sheet. Remove one of them."
         )
-    wall = np.where((neighbours < 0)[..., None], conormal, across)
     at_vertex = np.zeros_like(vertices)
     for k in range(3):
         np.add.at(at_vertex, faces[:, k], cross)
     size = np.linalg.norm(at_vertex, axis=-1, keepdims=True)
-    at_corner = (at_vertex / np.where(size > 0, size, 1.0))[faces]
-    wall /= np.linalg.norm(wall, axis=-1, keepdims=True)
+    at_vertex /= np.where(size > 0, size, 1.0)
+    across[neighbours < 0] = 0
+    across /= np.where(neighbours < 0, 1.0, np.linalg.norm(across, axis=-1))[..., None]
+    walls = _walls(faces, neighbours, conormal, at_vertex)
     return Triangles(
         *(
             torch.from_numpy(np.ascontiguousarray(value))
@@ -127,11 +134,30 @@ def triangles(vertices: Array, faces: Array) -> Triangles:
                 neighbours,
                 entries,
                 carried,
-                wall,
-                at_corner,
+                across,
+                walls[faces],
+                at_vertex[faces],
             )
         )
     )
+
+
+def _walls(faces: Array, neighbours: Array, conormal: Array, normal: Array) -> Array:
+    """For every vertex `(V, 3, 3)` the projection onto what a flow along the boundary has not."""
+    face, edge = np.nonzero(neighbours < 0)
+    outward = np.zeros_like(normal)
+    ends = [faces[face, (edge + k) % 3] for k in (1, 2)]
+    for end in ends:
+        np.add.at(outward, end, conormal[face, edge])
+    size = np.linalg.norm(outward, axis=-1, keepdims=True)
+    outward /= np.where(size > 0, size, 1.0)
+    walls: Array = outward[:, :, None] * outward[:, None]
+    for end in ends:
+        # Half the angle of the turn is what each edge has with the mean.
+        turn = 2 * (outward[end] * conormal[face, edge]).sum(-1) ** 2 - 1
+        bend = end[turn < _SMOOTH]
+        walls[bend] = np.eye(3) - normal[bend, :, None] * normal[bend, None]
+    return walls
 
 
 def _check(vertices: Array, faces: Array) -> None:

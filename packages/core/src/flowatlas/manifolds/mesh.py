@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
@@ -124,7 +125,7 @@ class Mesh(Manifold):
         """Of the surface."""
         return float(self._cumulated[-1])
 
-    @property
+    @cached_property
     def has_boundary(self) -> bool:
         """Whether some edge has one face only."""
         return bool((self._first.neighbours < 0).any())
@@ -259,10 +260,10 @@ class Mesh(Manifold):
 
         n is the interpolated normal, which is continuous; $d_k$ halves the angle between the
         normals at edge k, where $w_k$ is close to one (0.96 at its middle) and the others are zero,
-        so that what is left crosses the edge all but alike on both sides. At the boundary $d_k$
-        points outward: little crosses. Where u is continuous the flow keeps its mass, and
-        $\operatorname{div} u'$ within faces is the divergence. Without the 0.01 both would be
-        exact, and divergences infinite at vertices, which no solver resolves.
+        so that what is left crosses the edge all but alike on both sides. Where u is continuous the
+        flow keeps its mass, and $\operatorname{div} u'$ within faces is the divergence. Without
+        the 0.01 both would be exact, and divergences infinite at vertices, which no solver
+        resolves. Last, `along_walls` lets nothing cross the boundary.
 
         Args:
             x: `(..., 3)`.
@@ -280,11 +281,31 @@ class Mesh(Manifold):
         near = barycentric.clamp(min=0)
         product = near.roll(1, -1) * near.roll(2, -1)
         weight = product / (product.sum(-1, keepdim=True) + _BLUNT)
-        wall = mesh.walls[face]
-        through = weight * (wall * u.unsqueeze(-2)).sum(-1)
-        u = u - (through.unsqueeze(-1) * wall).sum(-2)
+        across = mesh.across[face]
+        through = weight * (across * u.unsqueeze(-2)).sum(-1)
+        u = u - (through.unsqueeze(-1) * across).sum(-2)
         normal = mesh.normals[face]
-        return u - (u * normal).sum(-1, keepdim=True) * normal
+        return self.along_walls(face, barycentric, u - (u * normal).sum(-1, keepdim=True) * normal)
+
+    def along_walls(self, face: Tensor, barycentric: Tensor, u: Tensor) -> Tensor:
+        r"""Tangents without what would cross the boundary.
+
+        $$u' = u - \sum_k \lambda_k N_k u,$$
+
+        with $N_k$ the projection, at a corner of the face that lies on the boundary, onto the way
+        out, or onto all tangents where the boundary turns by more than 30 degrees. Both ends of a
+        straight piece of boundary have the same way out, so that nothing at all crosses it; u'
+        is as continuous as u, and its normal part grows from the wall within a row of faces.
+
+        Args:
+            face: `(...)`.
+            barycentric: `(..., 3)`.
+            u: `(..., 3)`, tangents.
+        """
+        if not self.has_boundary:
+            return u
+        walls = self.tables(barycentric).walls[face]
+        return u - torch.einsum("...k,...kij,...j->...i", barycentric.clamp(min=0), walls, u)
 
     # Measure.
 

@@ -53,7 +53,8 @@ class SpectralPath(VelocityOnlyPath):
 
     with $\kappa_t = \sigma_t$ of a convex schedule, $1 - t$ if none is given. As long as x is on
     its path $\dot\kappa_t d(x_0, x_1) = \frac{d}{dt} \log \kappa_t\, d(x, x_1)$, which is the form
-    of the reference; this one stays bounded where a path lags behind.
+    of the reference; this one stays bounded where a path lags behind. On a mesh with a boundary,
+    `Mesh.along_walls` is applied to it.
 
     $x_t$ has no closed form. It is integrated from $x_0$ by `steps` steps that walk on the faces,
     each of which aims at the distance wanted at its end, so that errors in the distance do not add
@@ -176,7 +177,8 @@ class SpectralPath(VelocityOnlyPath):
         goal = self._embedded(*mesh.locate(x_1))
         face, place = mesh.locate(x_0)
         c = self.scheduler(t)
-        d, half = self._slope(face, place.clamp(min=0), goal)
+        place = place.clamp(min=0)
+        d, half = self._slope(face, place, goal)
         whole = d.clone()
         root = 1 - c.sigma.clamp(min=0).sqrt()
         for step in range(1, self.steps + 1):
@@ -186,6 +188,7 @@ class SpectralPath(VelocityOnlyPath):
             face, place = mesh.follow(face, place, u)
             d, half = self._slope(face, place, goal)
         velocity = self._down(d, half, -c.d_sigma * whole, self._limit)
+        velocity = mesh.along_walls(face, place, velocity)
         left = torch.where(whole > 0, d / torch.where(whole > 0, whole, 1.0), 0.0)
         return mesh.points(face, place), velocity, left
 
