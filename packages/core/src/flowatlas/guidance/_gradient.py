@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 
 import torch
@@ -9,12 +10,14 @@ from torch import Tensor
 
 from flowatlas._points import by_name
 from flowatlas.errors import CapabilityError, ConfigError, ShapeError
+from flowatlas.field import Field
 from flowatlas.guidance.base import Guidance, Moment, Scale, Values
+from flowatlas.guidance.classifier_free import checked_interval, within
 from flowatlas.paths.base import Path, StatePath
 from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.state import State
 
-__all__ = ["Pull", "Strength", "gradient", "pulls"]
+__all__ = ["GradientGuidance", "Strength"]
 
 #: Factor of a gradient at times `(batch,)`, where the path has no formula of its own.
 Strength = Callable[[Tensor], Tensor]
@@ -90,6 +93,67 @@ class Pull:
             factor = torch.where(inside, w, 0.0).to(g.dtype)
             pulled[name] = values[name] + change * _expanded(factor, g)
         return pulled
+
+
+class GradientGuidance(Guidance):
+    """Velocities pulled along the gradient of a log likelihood; `log_tilt` says of which.
+
+    Args:
+        field: a network, conditional or not.
+        path: what it was trained on.
+        scale: of the gradient, for all continuous components or, by name, for some.
+        strength: factor of the gradient, for paths without a formula.
+        interval: times at which to guide.
+
+    Raises:
+        CapabilityError: a path without a formula and no `strength`, or with both; a scale for
+            tokens.
+        ConfigError: a scale for no component, an interval that is none.
+    """
+
+    #: What messages call the function that the user gave.
+    argument = "log_likelihood"
+
+    def __init__(
+        self,
+        field: Field,
+        path: StatePath,
+        scale: Scale,
+        *,
+        strength: Strength | None,
+        interval: tuple[float, float],
+    ) -> None:
+        super().__init__(field, path)
+        self.scale = {name: self.scales(scale)[name] for name in pulls(self, scale)}
+        self.strength = strength
+        self.interval = checked_interval(interval)
+        Pull(path, self.scale, strength)
+
+    @abstractmethod
+    def log_tilt(self, x: State, t: Tensor, moment: Moment) -> tuple[Tensor, Values]:
+        """The log likelihood, `(batch,)`, and the plain values if they were found on the way.
+
+        Args:
+            x: the state, of which gradients are wanted.
+            t: times `(batch,)` at which the path knows what a gradient does.
+            moment: everything else.
+        """
+
+    def guide(self, moment: Moment) -> Values:
+        inside = within(moment.t, self.interval)
+        if not bool(inside.any()):
+            return self.plain(moment)
+        pull = Pull(self.path, self.scale, self.strength)
+        t = moment.t.clamp(min=pull.earliest)
+        parts = pulls(self, self.scale)
+        found, values = gradient(
+            lambda x: self.log_tilt(x, t, moment), moment, parts, self.argument
+        )
+        return pull.added(self.path, values or self.plain(moment), found, moment.x, t, inside)
+
+    def plain(self, moment: Moment) -> Values:
+        """Values of the field alone."""
+        return self.predict(self.field, moment, [moment.condition])[0]
 
 
 def _no_tilt(part: Path) -> str:

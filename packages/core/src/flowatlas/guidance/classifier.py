@@ -8,15 +8,15 @@ from typing import Any
 from torch import Tensor
 
 from flowatlas.field import Condition, Field
-from flowatlas.guidance._gradient import Pull, Strength, gradient, pulls
-from flowatlas.guidance.base import Guidance, Moment, Scale, Values
-from flowatlas.guidance.classifier_free import checked_interval, within
+from flowatlas.guidance._gradient import GradientGuidance, Strength
+from flowatlas.guidance.base import Moment, Scale, Values
 from flowatlas.paths.base import StatePath
+from flowatlas.state import State
 
 __all__ = ["Classifier"]
 
 
-class Classifier(Guidance):
+class Classifier(GradientGuidance):
     r"""Adds the gradient of a log likelihood to the score:
 
     $$\nabla \log p_t(x \mid y) = \nabla \log p_t(x) + w \, \nabla_{x} \log p_t(y \mid x)$$
@@ -67,23 +67,8 @@ class Classifier(Guidance):
         strength: Strength | None = None,
         interval: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        super().__init__(field, path)
+        super().__init__(field, path, scale, strength=strength, interval=interval)
         self.log_likelihood = log_likelihood
-        self.scale = {name: self.scales(scale)[name] for name in pulls(self, scale)}
-        self.strength = strength
-        self.interval = checked_interval(interval)
-        Pull(path, self.scale, strength)
 
-    def guide(self, moment: Moment) -> Values:
-        (values,) = self.predict(self.field, moment, [moment.condition])
-        inside = within(moment.t, self.interval)
-        if not bool(inside.any()):
-            return values
-        pull = Pull(self.path, self.scale, self.strength)
-        t = moment.t.clamp(min=pull.earliest)
-
-        def likelihood(x: Any) -> tuple[Tensor, Values]:
-            return self.log_likelihood(x, t, moment.condition), {}
-
-        found, _ = gradient(likelihood, moment, pulls(self, self.scale), "log_likelihood")
-        return pull.added(self.path, values, found, moment.x, t, inside)
+    def log_tilt(self, x: State, t: Tensor, moment: Moment) -> tuple[Tensor, Values]:
+        return self.log_likelihood(x, t, moment.condition), {}

@@ -9,16 +9,15 @@ from torch import Tensor
 
 from flowatlas._points import by_name
 from flowatlas.field import Field
-from flowatlas.guidance._gradient import Pull, Strength, gradient, pulls
-from flowatlas.guidance.base import Guidance, Moment, Scale, Values
-from flowatlas.guidance.classifier_free import checked_interval, within
+from flowatlas.guidance._gradient import GradientGuidance, Strength, pulls
+from flowatlas.guidance.base import Moment, Scale, Values
 from flowatlas.paths.base import StatePath
 from flowatlas.state import State
 
 __all__ = ["Energy"]
 
 
-class Energy(Guidance):
+class Energy(GradientGuidance):
     r"""Towards data of low energy, $p(x_1) \, e^{-w E(x_1)}$, without a classifier of noisy states.
 
     The gradient that would do it is that of $\log E[e^{-w E(x_1)} \mid x_t]$. Here it is that of
@@ -52,6 +51,8 @@ class Energy(Guidance):
         ```
     """
 
+    argument = "energy"
+
     def __init__(
         self,
         field: Field,
@@ -62,27 +63,14 @@ class Energy(Guidance):
         strength: Strength | None = None,
         interval: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        super().__init__(field, path)
+        super().__init__(field, path, scale, strength=strength, interval=interval)
         self.energy = energy
-        self.scale = {name: self.scales(scale)[name] for name in pulls(self, scale)}
-        self.strength = strength
-        self.interval = checked_interval(interval)
-        Pull(path, self.scale, strength)
 
-    def guide(self, moment: Moment) -> Values:
-        inside = within(moment.t, self.interval)
-        if not bool(inside.any()):
-            return self.predict(self.field, moment, [moment.condition])[0]
-        pull = Pull(self.path, self.scale, self.strength)
-        t = moment.t.clamp(min=pull.earliest)
-
-        def likelihood(x: State) -> tuple[Tensor, Values]:
-            here = Moment(x, moment.t, moment.condition, moment.mask, moment.fixed)
-            (values,) = self.predict(self.field, here, [moment.condition])
-            return -self.energy(self._end(x, moment.t, values)), values
-
-        found, values = gradient(likelihood, moment, pulls(self, self.scale), "energy")
-        return pull.added(self.path, values, found, moment.x, t, inside)
+    def log_tilt(self, x: State, t: Tensor, moment: Moment) -> tuple[Tensor, Values]:
+        # The network is asked at the time itself: only what a gradient adds has an earliest one.
+        here = Moment(x, moment.t, moment.condition, moment.mask, moment.fixed)
+        values = self.plain(here)
+        return -self.energy(self._end(x, moment.t, values)), values
 
     def _end(self, x: State, t: Tensor, values: Values) -> Any:
         """The predicted data of the components that are pulled, the others as they are."""

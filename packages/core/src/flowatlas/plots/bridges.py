@@ -157,6 +157,8 @@ def terrain(*, ground: Array, trajectories: Array, title: str = "") -> Figure:
         side.view_init(elev=28, azim=-70)
         side.set(xlabel="east, km", ylabel="north, km", zlabel="height, km")
         side.set_title("from the south", fontweight="normal")
+        # What it asks of the layout pushes the other panel's label out of the picture.
+        side.set_in_layout(False)
         if title:
             made.suptitle(title, fontsize=11, fontweight="bold", color=INK)
     return made
