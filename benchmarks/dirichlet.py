@@ -38,10 +38,12 @@ STEPS = 20
 def cases(settings: Settings) -> Iterator[Case]:
     """The velocity, its coefficient, and a sampler's evaluations with the table made anew."""
     for shape in SIZES[:1] if settings.quick else SIZES:
-        yield _velocity(shape)
+        yield _velocity(shape, compiled=False)
         yield _coefficient(shape)
     if not settings.quick:
         yield _sampler(SIZES[1])
+        for shape in SIZES:
+            yield _velocity(shape, compiled=True)
 
 
 def _inputs(shape: tuple[int, int, int]) -> Tensor:
@@ -88,16 +90,18 @@ def _published(x: Tensor, alpha: float, logits: Tensor) -> Tensor:
     return (towards * weights.unsqueeze(-2)).sum(-1)
 
 
-def _velocity(shape: tuple[int, int, int]) -> Case:
+def _velocity(shape: tuple[int, int, int], *, compiled: bool) -> Case:
     x = _inputs(shape)
     path = DirichletPath(shape[-1])
     logits = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
     t = torch.full((shape[0],), (ALPHA - 1) / 7)
-    ours = partial(path.velocity, x, t, logits)
+    velocity = torch.compile(path.velocity) if compiled else path.velocity
+    ours = partial(velocity, x, t, logits)
     rival = Rival(
         "scipy, sum over vertices", partial(_published, x, ALPHA, logits), LIMIT, compare=False
     )
-    return Case("velocity of a Dirichlet path", " x ".join(map(str, shape)), ours, [rival])
+    name = "velocity of a Dirichlet path" + (", compiled" if compiled else "")
+    return Case(name, " x ".join(map(str, shape)), ours, [rival])
 
 
 def _coefficient(shape: tuple[int, int, int]) -> Case:
