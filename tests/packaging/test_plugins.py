@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flowatlas import Manifold, plugins
 from flowatlas.benchmarks import Benchmark
 from flowatlas.data import DataSet
+from flowatlas.networks import Pretrained
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import Package
@@ -18,7 +19,9 @@ KINDS: dict[str, type] = {
     plugins.COMMANDS: ModuleType,
     plugins.DATASETS: DataSet,
     plugins.MANIFOLDS: type,
+    plugins.NETWORKS: type,
 }
+CLASSES: dict[str, type] = {plugins.MANIFOLDS: Manifold, plugins.NETWORKS: Pretrained}
 
 
 def declared(package: Package) -> dict[tuple[str, str], str]:
@@ -47,7 +50,9 @@ def test_entry_points_load(package: Package) -> None:
             assert len(name.split()) in (1, 2)
             assert callable(value.parser) and callable(value.run)
         else:
-            assert isinstance(value, type) and issubclass(value, Manifold)
+            assert isinstance(value, type) and issubclass(value, CLASSES[group])
+            # What is saved holds the name of its class.
+            assert group != plugins.NETWORKS or value.__name__ == name
 
 
 def test_every_group_is_used_by_the_core(packages: list[Package]) -> None:

@@ -25,8 +25,10 @@ from flowatlas.networks import (
     Pretrained,
     ProductMLP,
     Vector,
+    from_config,
     from_pretrained,
 )
+from flowatlas.plugins import PluginError
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -112,7 +114,15 @@ def test_unknown_manifold_is_refused_and_can_be_passed(tmp_path: Path) -> None:
 
 
 PLUGIN = """
+from torch import nn
+
 from flowatlas.manifolds import Sphere as Ours
+from flowatlas.networks import Pretrained
+
+class Probe(Pretrained):
+    def __init__(self, width):
+        super().__init__()
+        self.layer = nn.Linear(width, width)
 
 class Globe(Ours):
     def __init__(self, radius):
@@ -128,7 +138,7 @@ class FlatTorus(Ours):
 
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A module of a third party, whose package declares manifolds, one of which is broken."""
+    """A third party's module, whose package declares manifolds and networks, some broken."""
     site = tmp_path / "site"
     info = site / "globes-1.0.dist-info"
     info.mkdir(parents=True)
@@ -139,6 +149,10 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         "a-broken-one = a_module_that_is_not_there:X\n"
         "hollow-globe = globes:Globe\n"
         "their-sphere = globes:Sphere\n"
+        f"[{plugins.NETWORKS}]\n"
+        "Broken = a_module_that_is_not_there:X\n"
+        "Globe = globes:Globe\n"
+        "Probe = globes:Probe\n"
     )
     monkeypatch.syspath_prepend(str(site))
     yield importlib.import_module("globes")
@@ -159,6 +173,29 @@ def test_manifolds_of_plugins_are_found_by_their_entry_points(plugin: Any, tmp_p
         assert torch.equal(again(x, t), model(x, t))
         assert type(again.head.manifold) is type(manifold)
     assert again.config["manifold"]["args"] == {}
+
+
+def test_networks_of_plugins_are_found_by_their_entry_points(plugin: Any, tmp_path: Path) -> None:
+    model = plugin.Probe(3)
+    assert model.config == {"class": "Probe", "package": "globes", "width": 3}
+    again = from_pretrained(model.save_pretrained(tmp_path))
+    assert type(again) is plugin.Probe
+    assert torch.equal(again.layer.weight, model.layer.weight)
+    assert type(from_config(model.config, width=5)) is plugin.Probe
+
+
+def test_networks_that_no_package_has_or_a_broken_one(plugin: Any, tmp_path: Path) -> None:
+    full().save_pretrained(tmp_path)
+    edit(tmp_path, **{"class": "UNt", "package": "globes_two"})
+    with pytest.raises(ConfigError, match=r"config.json: no installed.* 'UNt'.* Install globes-tw"):
+        from_pretrained(tmp_path)
+    edit(tmp_path, **{"class": "Prob", "package": None})
+    with pytest.raises(ConfigError, match=r"Did you mean Probe\? Install the package that decl"):
+        from_pretrained(tmp_path)
+    with pytest.raises(PluginError, match=r"Broken: .*'globes'.*a_module_that_is_not_there"):
+        from_config({"class": "Broken"})
+    with pytest.raises(PluginError, match=r"'Globe' is Globe, which is no Pretrained"):
+        from_config({"class": "Globe"})
 
 
 def test_a_namesake_is_not_taken_for_ours(plugin: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Things found by name in entry points: data sets, benchmarks, manifolds, commands of any package.
+"""Things of any package by name, from entry points: benchmarks, manifolds, networks, commands.
 
 A distribution that declares
 
@@ -37,6 +37,8 @@ BENCHMARKS = "flowatlas.benchmarks"
 COMMANDS = "flowatlas.commands"
 DATASETS = "flowatlas.datasets"
 MANIFOLDS = "flowatlas.manifolds"
+NETWORKS = "flowatlas.networks"
+SYSTEMS = "flowatlas.systems"
 
 
 class PluginError(FlowAtlasError, ImportError):
@@ -62,8 +64,8 @@ def load(group: str, name: str, kind: type[T]) -> T:
     """The object that `name` stands for in `group`.
 
     Args:
-        group: `flowatlas.benchmarks`, `flowatlas.commands`, `flowatlas.datasets` or
-            `flowatlas.manifolds`.
+        group: `flowatlas.benchmarks`, `flowatlas.commands`, `flowatlas.datasets`,
+            `flowatlas.manifolds`, `flowatlas.networks` or `flowatlas.systems`.
         name: as listed by `names`.
         kind: what the object must be an instance of.
 

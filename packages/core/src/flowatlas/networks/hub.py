@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from torch import nn
 
+from flowatlas import plugins
 from flowatlas.errors import ConfigError, DataError
 from flowatlas.networks._config import decode, encode
 from flowatlas.networks._files import read_json, read_tensors, write_json, write_tensors
@@ -46,13 +47,14 @@ class Pretrained(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments, fit for JSON, and the name of the class."""
+        """The constructor's arguments, fit for JSON, and the names of class and package."""
         args, kwargs = self._arguments
         bound = inspect.signature(type(self).__init__).bind(self, *args, **kwargs)
         bound.apply_defaults()
         del bound.arguments["self"]
         arguments = {name: encode(value, name) for name, value in bound.arguments.items()}
-        return {"class": type(self).__name__, **arguments}
+        package = type(self).__module__.partition(".")[0]
+        return {"class": type(self).__name__, "package": package, **arguments}
 
     def save_pretrained(self, save_directory: str | Path) -> Path:
         """Write `config.json` and `model.safetensors`; each replaces an old one in one step.
@@ -120,12 +122,12 @@ class Pretrained(nn.Module):
         Raises:
             ConfigError: as `from_pretrained`; `where` is what the message calls the configuration.
         """
-        saved = {name: value for name, value in config.items() if name != "class"}
+        saved = {k: value for k, value in config.items() if k not in ("class", "package")}
         if config.get("class", cls.__name__) != cls.__name__:
             raise ConfigError(
                 f"{where}: it describes a {config['class']!r}, not a {cls.__name__!r}. Call "
                 f"{config['class']}.from_pretrained, or flowatlas.networks.from_pretrained for "
-                "whichever of ours it is."
+                "whichever it is."
             )
         known = set(inspect.signature(cls.__init__).parameters) - {"self"}
         for origin, given in ((where, saved), ("arguments", arguments)):
@@ -144,12 +146,20 @@ class Pretrained(nn.Module):
 
 
 def from_config(config: Mapping[str, Any], where: str = "config", **arguments: Any) -> Pretrained:
-    """A new network of whichever of our classes `config` names; see `Pretrained.from_config`."""
+    """A new network of whichever class `config` names; see `Pretrained.from_config`.
+
+    Classes are those that installed packages declare in the entry-point group `flowatlas.networks`,
+    each under its own name.
+
+    Raises:
+        ConfigError: no package has the class, and as `Pretrained.from_config`.
+        PluginError: the package that has it cannot be imported, or two have it.
+    """
     return _class_of(config, where).from_config(config, where, **arguments)
 
 
 def from_pretrained(pretrained_model_name_or_path: str | Path, **arguments: Any) -> Pretrained:
-    """A saved network of whichever of our classes it is; see `Pretrained.from_pretrained`."""
+    """A saved network of whichever class it is; see `from_config`, `Pretrained.from_pretrained`."""
     hub_names = ("revision", "cache_dir", "token", "local_files_only")
     hub = {name: arguments[name] for name in hub_names if name in arguments}
     path = _locate(str(pretrained_model_name_or_path), CONFIG, hub)
@@ -158,20 +168,22 @@ def from_pretrained(pretrained_model_name_or_path: str | Path, **arguments: Any)
 
 
 def _class_of(config: Mapping[str, Any], where: str) -> type[Pretrained]:
-    from flowatlas.networks.interpolant import Interpolant
-    from flowatlas.networks.mlp import MLP
-    from flowatlas.networks.product import ProductMLP
-    from flowatlas.networks.sequence import SequenceTransformer
-
-    ours: tuple[type[Pretrained], ...] = (Interpolant, MLP, ProductMLP, SequenceTransformer)
-    kinds = {kind.__name__: kind for kind in ours}
-    name = config.get("class")
-    if name not in kinds:
+    name, package = str(config.get("class")), config.get("package")
+    if name not in plugins.names(plugins.NETWORKS):
+        # Files of the first versions do not say which package their class is of.
+        owner = str(package).replace("_", "-") if package else "the package that declares it"
         raise ConfigError(
-            f"{where}: its class is {name!r}; ours are {sorted(kinds)}. For a class of your own "
-            "call its from_pretrained."
+            f"{where}: no installed package has a network {name!r}."
+            f"{plugins.close_matches(name, plugins.names(plugins.NETWORKS))} Install {owner} "
+            f"(entry-point group {plugins.NETWORKS!r}), or call from_pretrained of the class."
         )
-    return kinds[str(name)]
+    kind = plugins.load(plugins.NETWORKS, name, type)
+    if not issubclass(kind, Pretrained):
+        raise plugins.PluginError(
+            f"{where}: what is declared as network {name!r} is {kind.__qualname__}, which is no "
+            "Pretrained. Its package is at fault."
+        )
+    return kind
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Any], path: str | Path) -> None:
