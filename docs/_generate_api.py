@@ -35,6 +35,7 @@ MODULES: dict[str, tuple[str, str] | None] = {
     "flowatlas.exact": ("Exact flows", "concepts/exact_flows.md"),
     "flowatlas.networks": ("Networks and training", "concepts/networks_and_training.md"),
     "flowatlas.training": ("Networks and training", "concepts/networks_and_training.md"),
+    "flowatlas.system": ("Extending", "extending.md"),
     "flowatlas.data": ("Benchmarks", "concepts/benchmarks.md"),
     "flowatlas.benchmarks": ("Benchmarks", "concepts/benchmarks.md"),
     "flowatlas.plots": ("Benchmarks", "concepts/benchmarks.md"),

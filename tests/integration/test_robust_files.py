@@ -152,15 +152,15 @@ COMMANDS: list[tuple[str, Callable[[Path], object], list[str], list[str]]] = [
     ),
     (
         "sample from a cut description",
-        lambda at: cut(at / "flow/flow.json"),
+        lambda at: cut(at / "flow/system.json"),
         ["sample", "{}/flow", "--output", "{}/s.npy"],
-        ["flow.json", "not valid JSON"],
+        ["system.json", "not valid JSON"],
     ),
     (
         "sample from nothing",
         lambda at: None,
         ["sample", "{}"],
-        ["holds no trained flow", "flowatlas train --output DIR"],
+        ["holds no trained system", "flowatlas train --output DIR"],
     ),
     (
         "train on a cut file",

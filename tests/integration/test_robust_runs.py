@@ -60,7 +60,7 @@ def test_kill_9_then_resume_has_the_loss_curve_of_an_uninterrupted_run(
     reached = load_checkpoint(checkpoint)["global_step"]
     assert 0 < reached < STEPS
     assert 50 <= steps_in(log) < STEPS
-    assert not (killed / "flow.json").exists()
+    assert not (killed / "system.json").exists()
 
     resumed = [sys.executable, "-c", COMMAND, *words(data, killed, "--resume")]
     subprocess.run(resumed, check=True, timeout=240, stdout=subprocess.DEVNULL)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from flowatlas.benchmarks import run
 from flowatlas.errors import ConfigError
-from flowatlas_molecules import connected, packaged_chains, read_structure
+from flowatlas_molecules import BackboneSystem, connected, packaged_chains, read_structure
 from flowatlas_molecules.benchmarks import BackboneMethod, BackbonePreset
 from flowatlas_molecules.benchmarks.backbone import BACKBONE
 from flowatlas_molecules.metrics import backbone_metrics
-from flowatlas_molecules.networks import FrameTransformer
 
 pytest.importorskip("tmtools")
 TINY = replace(
@@ -44,8 +44,13 @@ def test_every_method_trains_samples_and_scores(method: str, tmp_path: Path) -> 
     assert spacing == pytest.approx(result.metrics["ca_spacing"], abs=1e-3)
     types = {letter for chain in chains for letter in chain.sequence}
     assert (types == {"G"}) == (method != "codesign")
-    network = FrameTransformer.from_pretrained(folder / "network")
-    assert network.residues == (method == "codesign")
+    system = BackboneSystem.load(folder / "system")
+    assert system.network.residues == (method == "codesign")
+    again = system.draw(3, seed=0)
+    assert [len(chain) for chain in again] == [32, 32, 32]
+    for file, chain in zip(files, again, strict=True):
+        found = read_structure(file).chains[0].atoms
+        torch.testing.assert_close(found, chain.atoms.to(found.dtype), atol=2e-3, rtol=0)
     with np.load(tmp_path / result.arrays) as arrays:
         pictures = BACKBONE.figures(dict(arrays), "title")
     assert len(pictures) == 3
@@ -64,16 +69,8 @@ def test_a_run_that_was_cut_short_ends_as_one_that_was_not(tmp_path: Path) -> No
 class _Interrupted(type(BACKBONE)):  # type: ignore[misc]
     """Stops once training is over and before anything is scored."""
 
-    def run(self, task: object) -> None:
-        from flowatlas_molecules.benchmarks import backbone
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(backbone, "load_fitted", _stop)
-            super().run(task)
-
-
-def _stop(*_: object) -> None:
-    raise KeyboardInterrupt
+    def score(self, fitted: object, task: object) -> None:
+        raise KeyboardInterrupt
 
 
 def test_packaged_chains_are_whole_and_of_different_chains() -> None:

@@ -10,6 +10,7 @@ from flowatlas import Manifold, plugins
 from flowatlas.benchmarks import Benchmark
 from flowatlas.data import DataSet
 from flowatlas.networks import Pretrained
+from flowatlas.system import System
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import Package
@@ -20,8 +21,13 @@ KINDS: dict[str, type] = {
     plugins.DATASETS: DataSet,
     plugins.MANIFOLDS: type,
     plugins.NETWORKS: type,
+    plugins.SYSTEMS: type,
 }
-CLASSES: dict[str, type] = {plugins.MANIFOLDS: Manifold, plugins.NETWORKS: Pretrained}
+CLASSES: dict[str, type] = {
+    plugins.MANIFOLDS: Manifold,
+    plugins.NETWORKS: Pretrained,
+    plugins.SYSTEMS: System,
+}
 
 
 def declared(package: Package) -> dict[tuple[str, str], str]:
@@ -53,6 +59,7 @@ def test_entry_points_load(package: Package) -> None:
             assert isinstance(value, type) and issubclass(value, CLASSES[group])
             # What is saved holds the name of its class.
             assert group != plugins.NETWORKS or value.__name__ == name
+            assert not issubclass(value, System) or value.name == name
 
 
 def test_every_group_is_used_by_the_core(packages: list[Package]) -> None:

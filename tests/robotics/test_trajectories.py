@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowatlas import FlatTorus
-from flowatlas.cli.saved_flow import named_manifold
+from flowatlas.cli.train_points import named_manifold
 from flowatlas.errors import ShapeError
 from flowatlas_robotics import JointTorus, unwrap
 

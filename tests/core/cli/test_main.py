@@ -203,17 +203,17 @@ def test_train_replaces_nothing_unless_told_to(
             assert word in message
         assert message.count("\n") == 1
 
-    refused("a trained flow")
+    refused("a trained system")
     assert main([*words, "--resume", "--overwrite", *fast]) == 2
     assert "give one" in capsys.readouterr().err
     assert main([*words, "--resume", *fast]) == 0
     assert weights() == first
     # Killed before the flow was written.
-    (flow / "flow.json").unlink()
+    (flow / "system.json").unlink()
     refused("an unfinished training")
     assert weights() == first
     assert main([*words, "--overwrite", "--seed", "1", *fast]) == 0
-    assert weights() != first and (flow / "flow.json").exists()
+    assert weights() != first and (flow / "system.json").exists()
 
 
 def test_an_overwrite_that_ends_early_leaves_no_old_flow(
@@ -235,7 +235,7 @@ def test_an_overwrite_that_ends_early_leaves_no_old_flow(
     again = capsys.readouterr().err.splitlines()[-1]
     assert "--resume" in again and "--overwrite" not in again
     assert main(["sample", str(flow)]) == 2
-    assert "holds no trained flow" in capsys.readouterr().err
+    assert "holds no trained system" in capsys.readouterr().err
 
 
 def test_train_on_degrees_and_score_wrong_shapes(
@@ -259,7 +259,7 @@ def test_train_on_degrees_and_score_wrong_shapes(
     capsys.readouterr()
     assert main(["score", str(flow), "--data", "toy/two_moons"]) == 2
     assert "was trained on (3,)" in capsys.readouterr().err
-    (flow / "flow.json").write_text("{}")
+    (flow / "system.json").write_text("{}")
     assert main(["sample", str(flow)]) == 2
     assert "corrupt" in capsys.readouterr().err
 

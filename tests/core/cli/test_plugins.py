@@ -101,7 +101,7 @@ def test_training_on_a_named_set_makes_no_manifold_but_its_own(
     flow = tmp_path / "flow"
     words = ["train", "--data", "demo/cities", "--preset", "demo", "--quiet", "--output", str(flow)]
     assert main([*words, "--set", "steps=2", "width=8", "depth=1", "batch=16"]) == 0
-    saved = json.loads((flow / "flow.json").read_text())["manifold"]
+    saved = json.loads((flow / "system.json").read_text())["contents"]["manifold"]
     assert saved == {"name": "Sphere", "args": {}}
 
 

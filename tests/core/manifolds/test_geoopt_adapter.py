@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowatlas.data.hyperbolic import disc_points, hyperboloid_points, poincare_disc
+from flowatlas.data.hyperbolic import PoincareDisc, disc_points, hyperboloid_points
 from flowatlas.errors import CapabilityError, ConfigError
 from flowatlas.manifolds import SPD, GeooptManifold, Lorentz, Manifold, Sphere
 from flowatlas.manifolds.geoopt_adapter import hyperbolic_log_det, poincare_log_volume
@@ -50,7 +50,7 @@ GAPS = "geoopt 0.5.1 differentiates eigenvectors, which divides by the gaps of e
     maps_compile_into_one_graph="geoopt 0.5.1 branches on the values of the curvature",
 )
 class TestPoincareBall(ManifoldConformance):
-    manifold = poincare_disc()
+    manifold = PoincareDisc()
     point_shape = (3,)
     base_point = torch.zeros(3)
     max_length = 1.0
@@ -171,7 +171,7 @@ def test_what_is_not_a_manifold_of_geoopt_is_refused() -> None:
 
 
 def test_wrapped_normals_in_the_ball_are_those_on_the_hyperboloid() -> None:
-    ball, sheet = poincare_disc(), Lorentz()
+    ball, sheet = PoincareDisc(), Lorentz()
     generator = torch.Generator().manual_seed(0)
     centre = sheet.projx(torch.tensor([0.0, 0.6, -0.3], dtype=torch.float64))
     law = WrappedNormal(sheet, centre, 0.5)

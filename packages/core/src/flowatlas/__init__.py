@@ -136,6 +136,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "UniformTokens",
         "WrappedNormal",
     ),
+    "flowatlas.system": ("System", "load_system"),
     "flowatlas.time_samplers": (
         "Beta",
         "LogitNormal",
@@ -167,6 +168,7 @@ _MODULES = (
     "solvers",
     "sources",
     "state",
+    "system",
     "testing",
     "time_samplers",
     "training",
@@ -196,6 +198,7 @@ if TYPE_CHECKING:
     from flowatlas import solvers as solvers
     from flowatlas import sources as sources
     from flowatlas import state as state
+    from flowatlas import system as system
     from flowatlas import testing as testing
     from flowatlas import time_samplers as time_samplers
     from flowatlas import training as training
@@ -302,6 +305,8 @@ if TYPE_CHECKING:
     from flowatlas.sources import Uniform as Uniform
     from flowatlas.sources import UniformTokens as UniformTokens
     from flowatlas.sources import WrappedNormal as WrappedNormal
+    from flowatlas.system import System as System
+    from flowatlas.system import load_system as load_system
     from flowatlas.time_samplers import Beta as Beta
     from flowatlas.time_samplers import LogitNormal as LogitNormal
     from flowatlas.time_samplers import Shifted as Shifted

@@ -14,6 +14,7 @@ from flowatlas_molecules.backbone_flow import backbone_data as backbone_data
 from flowatlas_molecules.backbone_flow import backbone_objective as backbone_objective
 from flowatlas_molecules.backbone_flow import backbone_path as backbone_path
 from flowatlas_molecules.backbone_flow import sample_backbones as sample_backbones
+from flowatlas_molecules.backbone_system import BackboneSystem as BackboneSystem
 from flowatlas_molecules.backbone_torsions import BackboneTorsions as BackboneTorsions
 from flowatlas_molecules.backbone_torsions import backbone_torsions as backbone_torsions
 from flowatlas_molecules.backbone_torsions import chain_from_torsions as chain_from_torsions

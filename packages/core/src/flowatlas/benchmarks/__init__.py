@@ -17,3 +17,5 @@ from flowatlas.benchmarks.report import Report as Report
 from flowatlas.benchmarks.report import report as report
 from flowatlas.benchmarks.results import Result as Result
 from flowatlas.benchmarks.runner import run as run
+from flowatlas.benchmarks.system_benchmark import Fitted as Fitted
+from flowatlas.benchmarks.system_benchmark import SystemBenchmark as SystemBenchmark

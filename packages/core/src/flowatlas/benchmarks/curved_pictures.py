@@ -14,7 +14,7 @@ from flowatlas.benchmarks.problem import Problem
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from flowatlas.benchmarks.training import Trained
+    from flowatlas.benchmarks.point_system import PointSystem
 
 __all__ = ["DiscPicture", "EllipsePicture"]
 
@@ -38,7 +38,7 @@ class DiscPicture(Picture):
     ) -> None:
         self.to_disc, self.from_disc = to_disc, from_disc
 
-    def arrays(self, trained: Trained, problem: Problem, samples: Tensor) -> dict[str, Array]:
+    def arrays(self, system: PointSystem, problem: Problem, samples: Tensor) -> dict[str, Array]:
         from flowatlas.plots.disc import disc_grid
 
         grid, points = torch.from_numpy(disc_grid(64)), self.to_disc(problem.split.test)
@@ -48,7 +48,7 @@ class DiscPicture(Picture):
         # Beyond the data the field is that of no training point, and may lead to infinity.
         near = grid.norm(dim=-1) <= points.norm(dim=-1).max()
         log_density = torch.full(near.shape, -torch.inf)
-        found = on_cells(trained, cells[near].unsqueeze(0).numpy())
+        found = on_cells(system, cells[near].unsqueeze(0).numpy())
         log_density[near] = torch.from_numpy(found[0])
         return {
             "points": kept(points),
@@ -72,7 +72,7 @@ class DiscPicture(Picture):
 class EllipsePicture(Picture):
     """Matrices as the ellipses of their first two rows and columns, and as points of a cone."""
 
-    def arrays(self, trained: Trained, problem: Problem, samples: Tensor) -> dict[str, Array]:
+    def arrays(self, system: PointSystem, problem: Problem, samples: Tensor) -> dict[str, Array]:
         return {"points": kept(problem.split.test), "samples": kept(samples)}
 
     def figure(self, arrays: Mapping[str, Array], title: str) -> Figure:

@@ -20,12 +20,12 @@ from flowatlas.benchmarks.contract import Array, Benchmark, Metric, Outcome, Tas
 from flowatlas.benchmarks.mesh_scores import likelihood, share_outside
 from flowatlas.benchmarks.mesh_settings import CPU, DEMO, GPU, METHODS, MeshMethod, MeshPreset
 from flowatlas.benchmarks.mesh_targets import eigenfunction_target, heat_estimate, spots_target
-from flowatlas.benchmarks.point_method import STAGES, fixed_step_solver
 from flowatlas.data import meshes
 from flowatlas.data.dataset import DataSet
 from flowatlas.manifolds import Mesh
 from flowatlas.objectives import FlowMatching
 from flowatlas.sampling import sample
+from flowatlas.solvers.named import STAGES, fixed_step_solver
 from flowatlas.sources import VertexDensity
 
 if TYPE_CHECKING:

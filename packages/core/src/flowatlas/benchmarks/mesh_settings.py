@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from flowatlas.benchmarks.config import require
 from flowatlas.benchmarks.method import Method
-from flowatlas.benchmarks.point_method import STAGES
 from flowatlas.benchmarks.preset import Preset
 from flowatlas.manifolds import Mesh
 from flowatlas.paths import BiharmonicDistance, DiffusionDistance, SpectralPath
+from flowatlas.solvers.named import STAGES
 
 __all__ = ["CPU", "DEMO", "GPU", "METHODS", "MeshMethod", "MeshPreset"]
 

@@ -15,12 +15,12 @@ from flowatlas.benchmarks.contract import Array, Benchmark, Metric, Outcome, Tas
 from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
 from flowatlas.benchmarks.method import Method
 from flowatlas.benchmarks.metrics import energy_distance
-from flowatlas.benchmarks.point_method import STAGES, fixed_step_solver
 from flowatlas.benchmarks.preset import Preset
 from flowatlas.data.mixed import MixedLaw, mixed_toy
 from flowatlas.manifolds import Sphere
 from flowatlas.objectives import FlowMatching
 from flowatlas.sampling import sample
+from flowatlas.solvers.named import STAGES, fixed_step_solver
 from flowatlas.training import TensorData
 
 if TYPE_CHECKING:

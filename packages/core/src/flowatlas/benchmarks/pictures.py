@@ -19,7 +19,7 @@ from flowatlas.solvers import RK4, Midpoint
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from flowatlas.benchmarks.training import Trained
+    from flowatlas.benchmarks.point_system import PointSystem
 
 __all__ = [
     "AnglePairsPicture",
@@ -41,7 +41,7 @@ class Picture(ABC):
 
     ```python
     class Dots(Picture):
-        def arrays(self, trained, problem, samples):
+        def arrays(self, system, problem, samples):
             return {"samples": samples.numpy()}
         def figure(self, arrays, title):
             return scatter(arrays["samples"], title)
@@ -49,7 +49,7 @@ class Picture(ABC):
     """
 
     @abstractmethod
-    def arrays(self, trained: Trained, problem: Problem, samples: Tensor) -> dict[str, Array]:
+    def arrays(self, system: PointSystem, problem: Problem, samples: Tensor) -> dict[str, Array]:
         """What is to be kept of a run, small."""
 
     @abstractmethod
@@ -62,12 +62,12 @@ def kept(x: Tensor) -> Array:
     return kept
 
 
-def on_cells(trained: Trained, points: Array) -> Array:
+def on_cells(system: PointSystem, points: Array) -> Array:
     """Log density of the flow at points `(rows, columns, *point_shape)`."""
     x = torch.from_numpy(points).float().flatten(0, 1)
-    device = next(trained.field.parameters()).device
+    device = next(system.field.parameters()).device
     # Far from the data a field may be stiff; a picture does not need it resolved there.
-    value = log_density(trained.field, trained.path, x.to(device), solver=RK4(steps=16))
+    value = log_density(system.field, system.path, x.to(device), solver=RK4(steps=16))
     cells: Array = value.float().cpu().numpy().reshape(points.shape[:2])
     return cells
 
@@ -78,7 +78,7 @@ class SpherePicture(Picture):
     def __init__(self, points_label: str = "test points") -> None:
         self.points_label = points_label
 
-    def arrays(self, trained: Trained, problem: Problem, samples: Tensor) -> dict[str, Array]:
+    def arrays(self, system: PointSystem, problem: Problem, samples: Tensor) -> dict[str, Array]:
         from flowatlas.plots.globe import grid
 
         latitude, longitude = (torch.from_numpy(angle) for angle in grid())
@@ -86,7 +86,7 @@ class SpherePicture(Picture):
         return {
             "points": kept(problem.split.test),
             "samples": kept(samples),
-            "log_density": on_cells(trained, cells),
+            "log_density": on_cells(system, cells),
         }
 
     def figure(self, arrays: Mapping[str, Array], title: str) -> Figure:
@@ -104,13 +104,13 @@ class SpherePicture(Picture):
 class TorusPicture(Picture):
     """Ramachandran plots of data, samples and density."""
 
-    def arrays(self, trained: Trained, problem: Problem, samples: Tensor) -> dict[str, Array]:
+    def arrays(self, system: PointSystem, problem: Problem, samples: Tensor) -> dict[str, Array]:
         from flowatlas.plots.ramachandran import angle_grid
 
         return {
             "points": kept(problem.split.test),
             "samples": kept(samples),
-            "log_density": on_cells(trained, angle_grid(72)),
+            "log_density": on_cells(system, angle_grid(72)),
         }
 
     def figure(self, arrays: Mapping[str, Array], title: str) -> Figure:
@@ -135,7 +135,7 @@ class AnglePairsPicture(Picture):
     def __init__(self, names: tuple[str, ...], pairs: tuple[tuple[int, int], ...]) -> None:
         self.names, self.pairs = names, pairs
 
-    def arrays(self, trained: Trained, problem: Problem, samples: Tensor) -> dict[str, Array]:
+    def arrays(self, system: PointSystem, problem: Problem, samples: Tensor) -> dict[str, Array]:
         return {"points": kept(problem.split.test), "samples": kept(samples)}
 
     def figure(self, arrays: Mapping[str, Array], title: str) -> Figure:
@@ -160,20 +160,20 @@ class PlanePicture(Picture):
     def __init__(self, half: float) -> None:
         self.half = half
 
-    def arrays(self, trained: Trained, problem: Problem, samples: Tensor) -> dict[str, Array]:
+    def arrays(self, system: PointSystem, problem: Problem, samples: Tensor) -> dict[str, Array]:
         from flowatlas.plots.plane import plane_grid
 
-        device = next(trained.field.parameters()).device
-        x_0 = trained.path.source.sample(
+        device = next(system.field.parameters()).device
+        x_0 = system.path.source.sample(
             (150, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float32
         ).to(device)
         times = [i / 24 for i in range(1, 24)]
-        moved = integrate(trained.field, trained.path, x_0, solver=Midpoint(steps=48), times=times)
+        moved = integrate(system.field, system.path, x_0, solver=Midpoint(steps=48), times=times)
         return {
             "points": kept(problem.split.test),
             "samples": kept(samples),
             "trajectories": torch.stack(moved.x_t).float().cpu().numpy(),
-            "log_density": on_cells(trained, plane_grid(self.half, 64)),
+            "log_density": on_cells(system, plane_grid(self.half, 64)),
         }
 
     def figure(self, arrays: Mapping[str, Array], title: str) -> Figure:
@@ -192,7 +192,7 @@ class PlanePicture(Picture):
 class RotationPicture(Picture):
     """Maps of an axis, coloured by the turn about it."""
 
-    def arrays(self, trained: Trained, problem: Problem, samples: Tensor) -> dict[str, Array]:
+    def arrays(self, system: PointSystem, problem: Problem, samples: Tensor) -> dict[str, Array]:
         return {"points": kept(problem.split.test), "samples": kept(samples)}
 
     def figure(self, arrays: Mapping[str, Array], title: str) -> Figure:
@@ -204,7 +204,7 @@ class RotationPicture(Picture):
 class ImagePicture(Picture):
     """Rows of small images."""
 
-    def arrays(self, trained: Trained, problem: Problem, samples: Tensor) -> dict[str, Array]:
+    def arrays(self, system: PointSystem, problem: Problem, samples: Tensor) -> dict[str, Array]:
         assert problem.decode is not None
         return {
             "points": kept(problem.decode(problem.split.test[:100])),

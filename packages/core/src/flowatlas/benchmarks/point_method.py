@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -19,26 +18,19 @@ from flowatlas.paths import AffinePath, DirichletPath, GeodesicPath
 from flowatlas.paths.continuous import ContinuousPath
 from flowatlas.plugins import close_matches
 from flowatlas.schedulers import CondOT, Cosine, LinearVP, Polynomial, Scheduler
-from flowatlas.solvers import RK4, Euler, Heun, Midpoint, Solver
+from flowatlas.solvers import Solver
+from flowatlas.solvers.named import STAGES, fixed_step_solver
 from flowatlas.sources import Dirichlet, Gaussian, Source, Uniform
 from flowatlas.time_samplers import Beta, TimeSampler, UniformTime
 
-__all__ = ["METHODS", "PointMethod", "fixed_step_solver", "method_names", "named_method"]
+__all__ = ["METHODS", "PointMethod", "method_names", "named_method"]
 
 _SCHEDULERS: dict[str, type[Scheduler]] = {
     "condot": CondOT,
     "cosine": Cosine,
     "linear-vp": LinearVP,
 }
-_SOLVERS: dict[str, Callable[..., Solver]] = {
-    "euler": Euler,
-    "midpoint": Midpoint,
-    "heun": Heun,
-    "rk4": RK4,
-}
 _TIMES: dict[str, TimeSampler] = {"uniform": UniformTime(), "late": Beta(1.0, 0.5)}
-#: Evaluations of the field per step.
-STAGES = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +75,7 @@ class PointMethod(Method):
             ("prediction", ("velocity", "target", "noise", "score", "logits")),
             ("regression", ("conditional", "marginal")),
             ("times", tuple(_TIMES)),
-            ("solver", tuple(_SOLVERS)),
+            ("solver", tuple(STAGES)),
         ):
             value = getattr(self, name)
             require(value in allowed, name, value, f"one of {', '.join(allowed)}")
@@ -199,11 +191,6 @@ class PointMethod(Method):
     def build_solver(self) -> Solver:
         """The solver for samples."""
         return fixed_step_solver(self.solver, self.solver_steps)
-
-
-def fixed_step_solver(name: str, steps: int) -> Solver:
-    """Euler, midpoint, Heun or RK4 with that many equal steps."""
-    return _SOLVERS[name](steps=steps)
 
 
 #: The methods that have names; `method_names` says which of them work on a manifold.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowatlas.benchmarks.baselines import fixed_bandwidth, gaussian_fit, neighbour_bandwidth
-from flowatlas.benchmarks.contract import Benchmark, Metric, Outcome, Published, Task
+from flowatlas.benchmarks.contract import Metric, Outcome, Published, Task
 from flowatlas.benchmarks.metrics import (
     embed,
     energy_distance,
@@ -22,18 +22,19 @@ from flowatlas.benchmarks.metrics import (
     sliced_wasserstein,
 )
 from flowatlas.benchmarks.pictures import Picture
-from flowatlas.benchmarks.point_method import STAGES, PointMethod, fixed_step_solver
+from flowatlas.benchmarks.point_method import PointMethod
 from flowatlas.benchmarks.point_preset import PointPreset
+from flowatlas.benchmarks.point_system import PointSystem
 from flowatlas.benchmarks.problem import Problem
+from flowatlas.benchmarks.system_benchmark import Fitted, SystemBenchmark
 from flowatlas.errors import SolverError
 from flowatlas.manifolds import Euclidean
 from flowatlas.sampling import sample
 from flowatlas.solvers import Solver
+from flowatlas.solvers.named import STAGES, fixed_step_solver
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from flowatlas.benchmarks.training import Trained
 
 __all__ = ["PointBenchmark"]
 
@@ -50,7 +51,7 @@ _PROTOCOL = (
 
 
 @dataclass(frozen=True)
-class PointBenchmark(Benchmark[PointMethod, PointPreset]):
+class PointBenchmark(SystemBenchmark[PointMethod, PointPreset, PointSystem]):
     """Train a flow on points, score the likelihood of test points and the quality of samples.
 
     Attributes:
@@ -88,7 +89,7 @@ class PointBenchmark(Benchmark[PointMethod, PointPreset]):
         }
     )
 
-    def run(self, task: PointTask) -> Outcome:
+    def train(self, task: PointTask) -> Fitted[PointSystem]:
         # Lightning takes seconds to import, and lists of benchmarks do not need it.
         from flowatlas.benchmarks.training import train_flow
 
@@ -104,20 +105,42 @@ class PointBenchmark(Benchmark[PointMethod, PointPreset]):
             resume=task.resume,
             progress=task.progress,
         )
-        metrics, arrays = _score(trained, problem, task)
+        shape = problem.event_shape
+        system = PointSystem(
+            field=trained.field,
+            path=trained.path,
+            method=task.method,
+            manifold=problem.manifold,
+            event_shape=shape,
+            mean=torch.zeros(shape, dtype=torch.float64),
+            scale=torch.ones(shape, dtype=torch.float64),
+            about={"benchmark": self.name, "seed": task.seed, "steps": trained.steps},
+        )
+        return Fitted(
+            system=system,
+            steps=trained.steps,
+            seconds=trained.seconds,
+            losses=trained.losses,
+            notes=trained.notes,
+        )
+
+    def score(self, fitted: Fitted[PointSystem], task: PointTask) -> Outcome:
+        problem = self.load(task.seed, task.data_root)
+        metrics = _likelihood(fitted, problem, task)
+        notes = dict(fitted.notes)
         if task.preset.baselines:
-            found, notes = self._baselines(problem, task)
+            found, chosen = self._baselines(problem, task)
             metrics |= found
-            trained.notes.update(notes)
-        draw = _Sampler(trained, problem, task)
+            notes |= chosen
+        draw = _Sampler(fitted.system, problem, task)
         samples = draw(task.method.build_solver(), task.preset.samples)
         quality, curves = _quality(draw, samples, problem)
-        arrays |= curves | trained.losses | self.picture.arrays(trained, problem, samples)
+        pictured = self.picture.arrays(fitted.system, problem, samples)
         return Outcome(
             metrics={**metrics, **quality},
             nfe=task.method.nfe,
-            arrays=arrays,
-            notes=trained.notes,
+            arrays={**curves, **fitted.losses, **pictured},
+            notes=notes,
         )
 
     def _baselines(
@@ -173,49 +196,47 @@ def _nll(log_prob: Tensor, distinct: Tensor | None, prefix: str = "") -> dict[st
     return found
 
 
-def _score(
-    trained: Trained, problem: Problem, task: PointTask
-) -> tuple[dict[str, float], dict[str, Array]]:
-    preset, parts = task.preset, problem.split
-    device = next(trained.field.parameters()).device
+def _likelihood(fitted: Fitted[PointSystem], problem: Problem, task: PointTask) -> dict[str, float]:
+    preset, parts, system = task.preset, problem.split, fitted.system
+    device = next(system.field.parameters()).device
     test = parts.test[: preset.score_points]
     x = test.float().to(device)
     found = negative_log_likelihood(
-        trained.field, trained.path, x, rtol=preset.rtol, atol=preset.atol
+        system.field, system.path, x, rtol=preset.rtol, atol=preset.atol
     )
     metrics = _nll(found.log_prob, problem.distinct)
     metrics |= {
         "nll_standard_error": found.standard_error,
         "nll_evaluations": float(found.nfe),
         "points_scored": float(len(test)),
-        "seconds_training": trained.seconds,
-        "steps": float(trained.steps),
+        "seconds_training": fitted.seconds,
+        "steps": float(fitted.steps),
     }
-    if trained.path.source.has_density:
-        metrics["nll_source"] = -float(trained.path.source.log_prob(x).double().mean())
+    if system.path.source.has_density:
+        metrics["nll_source"] = -float(system.path.source.log_prob(x).double().mean())
     if problem.distinct is not None:
         metrics["copies"] = 1.0 - float(problem.distinct.double().mean())
     if problem.law is not None and problem.law.has_density:
         metrics["exact/nll"] = -float(problem.law.log_prob(test).mean())
-    return metrics, {}
+    return metrics
 
 
 class _Sampler:
     """Draws of a flow, from the same source samples for every solver."""
 
-    def __init__(self, trained: Trained, problem: Problem, task: PointTask) -> None:
-        self.trained = trained
+    def __init__(self, system: PointSystem, problem: Problem, task: PointTask) -> None:
+        self.system = system
         self.shape = problem.event_shape
         self.seed = task.seed
-        self.device = next(trained.field.parameters()).device
+        self.device = next(system.field.parameters()).device
 
     def __call__(self, solver: Solver, count: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed + 1)
-        x_0 = self.trained.path.source.sample(
+        x_0 = self.system.path.source.sample(
             (count, *self.shape), generator=generator, dtype=torch.float32
         )
         drawn: Tensor = sample(
-            self.trained.field, self.trained.path, x_init=x_0.to(self.device), solver=solver
+            self.system.field, self.system.path, x_init=x_0.to(self.device), solver=solver
         )
         return drawn
 

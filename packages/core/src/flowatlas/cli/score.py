@@ -47,13 +47,13 @@ def run(options: Any) -> int:
     """Score, print the mean, save."""
     from flowatlas.benchmarks.config import require
     from flowatlas.benchmarks.metrics import negative_log_likelihood
-    from flowatlas.cli.point_file import is_file_name, read_points, write_points
-    from flowatlas.cli.saved_flow import SavedFlow
+    from flowatlas.benchmarks.point_system import PointSystem
     from flowatlas.data import load
+    from flowatlas.data.point_file import is_file_name, read_points, write_points
     from flowatlas.errors import DataError
 
     require(options.rtol > 0 and options.atol > 0, "rtol, atol", options.rtol, "positive")
-    flow = SavedFlow.load(Path(options.flow))
+    flow = PointSystem.load(options.flow)
     path = Path(options.data)
     if is_file_name(options.data):
         x = read_points(path, flow.manifold, key=options.key, degrees=options.degrees)

@@ -14,7 +14,7 @@ from flowatlas.data.dataset import DataSet
 from flowatlas.data.wrapped_mixture import WrappedMixture
 from flowatlas.manifolds import GeooptManifold, Lorentz, Manifold
 
-__all__ = ["LORENTZ", "POINCARE", "disc_points", "hyperboloid_points", "poincare_disc"]
+__all__ = ["LORENTZ", "POINCARE", "PoincareDisc", "disc_points", "hyperboloid_points"]
 
 _ARMS = 5
 
@@ -30,15 +30,19 @@ def hyperboloid_points(y: Tensor) -> Tensor:
     return torch.cat([(1 + square), 2 * y], -1) / (1 - square)
 
 
-def poincare_disc() -> GeooptManifold:
+class PoincareDisc(GeooptManifold):
     """geoopt's Poincare ball with what it does not know of itself. Needs geoopt."""
-    import geoopt
 
-    from flowatlas.manifolds.geoopt_adapter import hyperbolic_log_det, poincare_log_volume
+    def __init__(self) -> None:
+        import geoopt
 
-    return GeooptManifold(
-        geoopt.PoincareBall(), log_volume=poincare_log_volume, log_det_expmap=hyperbolic_log_det
-    )
+        from flowatlas.manifolds.geoopt_adapter import hyperbolic_log_det, poincare_log_volume
+
+        super().__init__(
+            geoopt.PoincareBall(),
+            log_volume=poincare_log_volume,
+            log_det_expmap=hyperbolic_log_det,
+        )
 
 
 def _centres() -> Tensor:
@@ -78,4 +82,4 @@ def _tree(name: str, model: str, law: Callable[[], WrappedMixture], dim: int) ->
 
 
 LORENTZ = _tree("lorentz", "of the hyperboloid", partial(tree, Lorentz, lambda x: x), 3)
-POINCARE = _tree("poincare", "of the Poincare disc", partial(tree, poincare_disc, disc_points), 2)
+POINCARE = _tree("poincare", "of the Poincare disc", partial(tree, PoincareDisc, disc_points), 2)

@@ -14,6 +14,7 @@ from flowatlas.solvers.diffusion import LevelDiffusion as LevelDiffusion
 from flowatlas.solvers.dopri5 import DORMAND_PRINCE as DORMAND_PRINCE
 from flowatlas.solvers.dopri5 import Dopri5 as Dopri5
 from flowatlas.solvers.dopri5 import StepSizeError as StepSizeError
+from flowatlas.solvers.named import named_solver as named_solver
 from flowatlas.solvers.resampling import Resampling as Resampling
 from flowatlas.solvers.runge_kutta import RK4 as RK4
 from flowatlas.solvers.runge_kutta import Euler as Euler

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,26 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from flowatlas.benchmarks import Benchmark, Metric, Outcome, Task
+from flowatlas.benchmarks import Fitted, Metric, Outcome, SystemBenchmark, Task
 from flowatlas.benchmarks.config import require
 from flowatlas.benchmarks.contract import Array
-from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
 from flowatlas.benchmarks.method import Method
 from flowatlas.benchmarks.preset import Preset
-from flowatlas.schedulers import CondOT, Exponential
-from flowatlas.solvers import Euler
-from flowatlas_molecules.backbone_flow import (
-    backbone_data,
-    backbone_objective,
-    sample_backbones,
-)
+from flowatlas_molecules.backbone_flow import backbone_data, backbone_objective
+from flowatlas_molecules.backbone_system import BackboneSystem
 from flowatlas_molecules.backbone_torsions import backbone_torsions, chain_from_torsions
 from flowatlas_molecules.metrics import backbone_metrics
 from flowatlas_molecules.networks import FrameTransformer
 from flowatlas_molecules.packaged import packaged_chains
 from flowatlas_molecules.plots import backbone_angles, chain_gallery
 from flowatlas_molecules.proteins import ChainSplit, load_chains, pad_chains, split_by_cluster
-from flowatlas_molecules.structures import Backbone, write_structure
+from flowatlas_molecules.structures import Backbone
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -171,7 +164,7 @@ _PRESETS = {
 }
 
 
-class BackboneBenchmark(Benchmark[BackboneMethod, BackbonePreset]):
+class BackboneBenchmark(SystemBenchmark[BackboneMethod, BackbonePreset, BackboneSystem]):
     """Train on real chains, draw new ones of the lengths of held-out ones, and measure both."""
 
     name = "molecules/backbone"
@@ -205,14 +198,16 @@ class BackboneBenchmark(Benchmark[BackboneMethod, BackbonePreset]):
         Metric("seconds_training", "training, s", "", 0),
     )
 
-    def run(self, task: BackboneTask) -> Outcome:
+    def train(self, task: BackboneTask) -> Fitted[BackboneSystem]:
+        # Lightning takes seconds to import, and lists of benchmarks do not need it.
+        from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
+
         preset, method = task.preset, task.method
         chains = _chains(task)
         torch.manual_seed(task.seed)
         network = FrameTransformer(
             preset.width, preset.pair_width, preset.depth, preset.heads, residues=method.residues
         )
-        begin = time.monotonic()
         fitted = fit_network(
             network,
             backbone_objective(residues=method.residues, geometry=method.geometry),
@@ -225,51 +220,54 @@ class BackboneBenchmark(Benchmark[BackboneMethod, BackbonePreset]):
             ),
             task,
         )
-        seconds = time.monotonic() - begin
         model = load_fitted(fitted.checkpoint, preset, network)
         assert isinstance(model, FrameTransformer)
-        model.save_pretrained(task.directory / "network")
-
-        numbers = np.random.default_rng(task.seed)
-        lengths = [
-            len(chains.test[i]) for i in numbers.integers(len(chains.test), size=preset.samples)
-        ]
-        rate = method.rotation_rate
-        samples = sample_backbones(
-            model,
-            lengths,
-            residues=method.residues,
-            solver=Euler(steps=method.solver_steps),
-            rotation_schedule=Exponential(rate) if rate > 0 else CondOT(),
-            device=preset.torch_device,
-            generator=torch.Generator().manual_seed(task.seed + 1),
+        return Fitted(
+            system=BackboneSystem(
+                network=model,
+                lengths=tuple(len(chain) for chain in chains.test),
+                rotation_rate=method.rotation_rate,
+                steps=method.solver_steps,
+            ),
+            steps=fitted.step,
+            seconds=fitted.seconds,
+            losses=loss_arrays(fitted.log),
         )
-        for i, chain in enumerate(samples):
-            write_structure(task.directory / "samples" / f"{i:03d}.pdb", chain)
 
-        some = [chains.train[i] for i in numbers.permutation(len(chains.train))[: preset.samples]]
+    def score(self, fitted: Fitted[BackboneSystem], task: BackboneTask) -> Outcome:
+        preset, system = task.preset, fitted.system
+        chains = _chains(task)
+        samples = system.draw(preset.samples, seed=task.seed)
+        system.export(samples, task.directory / "samples")
+        order = np.random.default_rng(task.seed).permutation(len(chains.train))
         sets = {
             "": samples,
             "heldout/": list(chains.test),
-            "train/": some,
-            "torsions/": _of_torsions(chains.train, lengths, task.seed),
+            "train/": [chains.train[i] for i in order[: preset.samples]],
+            "torsions/": _of_torsions(chains.train, [len(one) for one in samples], task.seed),
         }
         metrics = {
             prefix + name: value
             for prefix, group in sets.items()
             for name, value in backbone_metrics(group, pairs=preset.pairs, seed=task.seed).items()
         }
-        metrics["seconds_training"] = seconds
-        metrics["parameters"] = float(sum(p.numel() for p in network.parameters()))
-        arrays = (
-            loss_arrays(fitted.log) | _pictured("sample", samples) | _pictured("real", chains.test)
-        )
+        metrics["seconds_training"] = fitted.seconds
+        metrics["parameters"] = float(sum(p.numel() for p in system.network.parameters()))
         notes = {
             "chains": f"{len(chains.train)} train, {len(chains.val)} val, {len(chains.test)} test",
-            "steps": f"{fitted.step} of {preset.steps}",
+            "steps": f"{fitted.steps} of {preset.steps}",
             "files": "samples/*.pdb beside the checkpoint",
         }
-        return Outcome(metrics=metrics, nfe=method.solver_steps, arrays=arrays, notes=notes)
+        return Outcome(
+            metrics=metrics,
+            nfe=system.steps,
+            arrays={
+                **fitted.losses,
+                **_pictured("sample", samples),
+                **_pictured("real", chains.test),
+            },
+            notes=notes,
+        )
 
     def figures(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
         from flowatlas.plots import loss_curve
