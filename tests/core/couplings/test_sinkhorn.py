@@ -72,6 +72,22 @@ def test_costs_at_which_the_plain_method_underflows() -> None:
     assert not np.allclose(theirs.sum(1), mass, rtol=1e-2)
 
 
+@pytest.mark.parametrize("seed", [13, 16, 17, 22])
+def test_clusters_that_exchange_hardly_any_mass(seed: int) -> None:
+    """Between four clusters of unequal sizes some points have to change, at hundreds of epsilon."""
+    g = seeded(seed)
+    own, other = (torch.randint(4, (128,), generator=g) for _ in range(2))
+    centres = 3 * torch.randn(4, 2, generator=g, dtype=D)
+    x_0, x_1 = (centres[k] + 0.3 * torch.randn(128, 2, generator=g, dtype=D) for k in (own, other))
+    plan = Sinkhorn(FLAT, 0.02, tolerance=1e-6, max_iterations=60).plan(x_0, x_1)
+    assert float((plan.sum(0) - 1 / 128).abs().sum()) < 1e-6
+    assert float((plan.sum(1) - 1 / 128).abs().sum()) < 1e-6
+    # As many points change clusters as have to.
+    moved = 1 - float(plan[other.unsqueeze(1) == own].sum())
+    surplus = (torch.bincount(own, minlength=4) - torch.bincount(other, minlength=4)).clamp(min=0)
+    assert moved >= float(surplus.sum()) / 128 - 1e-6
+
+
 def test_small_epsilon_is_the_assignment() -> None:
     x_0, x_1 = clouds(24)
     best = MinibatchOT(FLAT).pair(x_0, x_1)

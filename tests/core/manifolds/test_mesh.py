@@ -229,6 +229,12 @@ def test_nothing_flows_out_at_the_boundary() -> None:
     assert v.norm(dim=1).mean() > 0.3
 
 
+def _used(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+    """Without the vertices that no face has."""
+    kept, number = faces.unique(return_inverse=True)
+    return vertices[kept], number
+
+
 def test_flows_along_walls_are_left_alone_and_those_into_them_fade_within_a_face() -> None:
     square = Mesh.square(4)
     x = torch.tensor([[0.5, 0.5, 0.0], [0.5, 0.25, 0.0], [0.6, 0.1, 0.0], [0.6, 0.05, 0.0]])

@@ -12,9 +12,14 @@ from flowatlas.errors import SolverError
 
 __all__ = ["Potentials", "solve"]
 
-#: Lengths of Newton's step that are tried, and sweeps that are made where all of them fail.
-LENGTHS = (1.0, 0.5, 0.1)
+#: A step of Newton's changes no potential by more than so many epsilon: where parts of the batch
+#: hardly exchange any mass, its quadratic model asks for millions of them.
+REACH = 8.0
+#: How often a step that goes too far is cut to a quarter, and sweeps where that does not help.
+CUTS = 6
 SWEEPS = 10
+#: Added to the slope, in units of the masses, for parts that exchange less than rounding.
+RIDGE = 1e-10
 #: Ratio of one epsilon to the next on the way down.
 COOLING = 4.0
 
@@ -57,9 +62,13 @@ class Potentials:
         """
         plan, n = self.log_plan().exp(), len(self.cost)
         masses = plan.sum(0)
-        slope = masses.diag() - n * plan.T @ plan + 1 / n**2
+        slope = (masses + RIDGE / n).diag() - n * plan.T @ plan + 1 / n**2
         change: Tensor = torch.linalg.solve_ex(slope, 1 / n - masses)[0]
         return self.epsilon * change
+
+    def dual(self) -> float:
+        """What the potentials maximise, where the masses of rows are exact."""
+        return (self.f.mean() + self.g.mean()).item()
 
     def error(self) -> float:
         """Sum of the errors of the masses of columns; those of rows are exact."""
@@ -105,13 +114,21 @@ def solve(cost: Tensor, epsilon: float, tolerance: float, max_iterations: int) -
 
 
 def _improved(found: Potentials, error: float) -> tuple[Potentials, float]:
-    """Potentials after a step of Newton's, or after sweeps where no length of it does better."""
+    """Potentials after a step of Newton's, or after sweeps where none of its lengths is upward.
+
+    The dual is what tells: where two parts have hardly any mass in common, steps towards more of it
+    raise the dual long before they show in the masses.
+    """
     change = found.direction()
     if bool(torch.isfinite(change).all()):
-        for length in LENGTHS:
-            new = found.with_columns(found.g + length * change)
+        change = change - change.mean()
+        change = change * min(1.0, REACH * found.epsilon / change.abs().max().item())
+        before = found.dual()
+        for i in range(CUTS):
+            new = found.with_columns(found.g + change * 0.25**i)
             now = new.error()
-            if now < 0.9 * error:
+            # Next to the maximum the dual rounds, and the masses still tell.
+            if now < 0.9 * error or new.dual() > before:
                 return new, now
     new = found.swept(SWEEPS)
     return new, new.error()

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 #: A face whose height is less than this share of its longest edge has no usable plane.
 _FLATTEST = 1e-8
 #: Where the boundary turns by more than 30 degrees it has a corner.
-_SMOOTH = 0.75**0.5
+_SMOOTH = np.pi / 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Triangles:
         across: `(F, 3, 3)`: unit, the direction that a continuous flux cannot have at edge k: the
             mean of the normals of both faces; zero at the boundary.
         walls: `(F, 3, 3, 3)`: at the corners, the projection onto what no flow along the boundary
-            has: out of the surface where the boundary is smooth, everything in its bends, nothing
-            at inner vertices.
+            has: out of the surface where the boundary is smooth, everything where one is driven
+            into a corner, nothing where one goes around it, nor at inner vertices.
         corner_normals: `(F, 3, 3)`: unit normals at the corners, means over the faces that meet.
     """
 
@@ -117,7 +117,7 @@ def triangles(vertices: Array, faces: Array) -> Triangles:
     at_vertex /= np.where(size > 0, size, 1.0)
     across[neighbours < 0] = 0
     across /= np.where(neighbours < 0, 1.0, np.linalg.norm(across, axis=-1))[..., None]
-    walls = _walls(faces, neighbours, conormal, at_vertex)
+    walls = _walls(faces, corner, neighbours, conormal, at_vertex)
     return Triangles(
         *(
             torch.from_numpy(np.ascontiguousarray(value))
@@ -142,21 +142,24 @@ def triangles(vertices: Array, faces: Array) -> Triangles:
     )
 
 
-def _walls(faces: Array, neighbours: Array, conormal: Array, normal: Array) -> Array:
+def _walls(faces: Array, corner: Array, neighbours: Array, conormal: Array, normal: Array) -> Array:
     """For every vertex `(V, 3, 3)` the projection onto what a flow along the boundary has not."""
     face, edge = np.nonzero(neighbours < 0)
-    outward = np.zeros_like(normal)
-    ends = [faces[face, (edge + k) % 3] for k in (1, 2)]
-    for end in ends:
-        np.add.at(outward, end, conormal[face, edge])
+    outward, angle = np.zeros_like(normal), np.zeros(len(normal))
+    for k in (1, 2):
+        np.add.at(outward, faces[face, (edge + k) % 3], conormal[face, edge])
     size = np.linalg.norm(outward, axis=-1, keepdims=True)
     outward /= np.where(size > 0, size, 1.0)
+    for k in range(3):
+        one, two = (corner[:, (k + i) % 3] - corner[:, k] for i in (1, 2))
+        across = np.linalg.norm(np.cross(one, two), axis=-1)
+        np.add.at(angle, faces[:, k], np.arctan2(across, (one * two).sum(-1)))
+    ends = np.zeros(len(normal), dtype=bool)
+    ends[faces[face, (edge + 1) % 3]] = True
     walls: Array = outward[:, :, None] * outward[:, None]
-    for end in ends:
-        # Half the angle of the turn is what each edge has with the mean.
-        turn = 2 * (outward[end] * conormal[face, edge]).sum(-1) ** 2 - 1
-        bend = end[turn < _SMOOTH]
-        walls[bend] = np.eye(3) - normal[bend, :, None] * normal[bend, None]
+    into, around = (ends & (sign * (np.pi - angle) > _SMOOTH) for sign in (1, -1))
+    walls[into] = np.eye(3) - normal[into, :, None] * normal[into, None]
+    walls[around] = 0
     return walls
 
 

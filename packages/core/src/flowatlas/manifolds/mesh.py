@@ -293,9 +293,11 @@ class Mesh(Manifold):
         $$u' = u - \sum_k \lambda_k N_k u,$$
 
         with $N_k$ the projection, at a corner of the face that lies on the boundary, onto the way
-        out, or onto all tangents where the boundary turns by more than 30 degrees. Both ends of a
-        straight piece of boundary have the same way out, so that nothing at all crosses it; u'
-        is as continuous as u, and its normal part grows from the wall within a row of faces.
+        out, or onto all tangents where the boundary turns inward by more than 30 degrees. Both ends
+        of a straight piece of boundary have the same way out, so that nothing at all crosses it; u'
+        is as continuous as u, and its normal part grows from the wall within a row of faces. Where
+        the boundary turns the other way nothing is taken away, for the flow would stand still
+        around what it should go around; some of it runs into the wall there.
 
         Args:
             face: `(...)`.
