@@ -51,6 +51,7 @@ MODULES: dict[str, tuple[str, str] | None] = {
     "flowatlas_image.benchmarks": ("Images", "packages/image.md"),
     "flowatlas_molecules": ("Molecules", "packages/molecules.md"),
     "flowatlas_molecules.networks": ("Molecules", "packages/molecules.md"),
+    "flowatlas_molecules.graphs": ("Molecules", "packages/molecules.md"),
     "flowatlas_molecules.metrics": ("Molecules", "packages/molecules.md"),
     "flowatlas_molecules.plots": ("Molecules", "packages/molecules.md"),
     "flowatlas_molecules.benchmarks": ("Molecules", "packages/molecules.md"),

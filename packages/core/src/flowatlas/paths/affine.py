@@ -226,8 +226,7 @@ class AffinePath(ContinuousPath):
         schedule = self.inference_scheduler
         if schedule is None or to == "target":
             return self._training_interval(to)
-        rate = _approach_rate if to == "velocity" else _noise_rate
-        end = last_finite(lambda t: rate(schedule(t)), 1.0)
+        end = self._inference_ends["velocity" if to == "velocity" else "noise"]
         return self._training_interval("target") & Interval(0.0, end)
 
     def _training_interval(self, to: str) -> Interval:
@@ -247,6 +246,16 @@ class AffinePath(ContinuousPath):
         if to == self.prediction and to in ("target", "noise"):
             end = 1.0
         return Interval(start, end)
+
+    @cached_property
+    def _inference_ends(self) -> dict[str, float]:
+        """Up to where velocities and noises can be had along the inference schedule."""
+        schedule = self.inference_scheduler
+        assert schedule is not None
+        return {
+            "velocity": last_finite(lambda t: _approach_rate(schedule(t)), 1.0),
+            "noise": last_finite(lambda t: _noise_rate(schedule(t)), 1.0),
+        }
 
     @cached_property
     def _edges(self) -> dict[str, Interval]:

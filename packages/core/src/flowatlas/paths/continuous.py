@@ -182,16 +182,20 @@ class ContinuousPath(Path, StatePath):
                     f"{name}: {one!r} is not convex (sigma = 1 - alpha), and endpoints can only be "
                     "approached along convex schedules. Use CondOT, Polynomial or Exponential."
                 )
-        changed = copy.copy(self)
+        changed = self._copied()
         changed.inference_scheduler = scheduler
         return changed
 
     def as_sampled(self) -> Self:
         if self.inference_scheduler is None:
             return self
-        changed = copy.copy(self)
+        changed = self._copied()
         changed.scheduler, changed.inference_scheduler = self.inference_scheduler, None
-        # What was worked out for the other schedule is to be worked out anew.
+        return changed
+
+    def _copied(self) -> Self:
+        """A copy without what was worked out for its schedules."""
+        changed = copy.copy(self)
         for kind in type(self).__mro__:
             for name, value in vars(kind).items():
                 if isinstance(value, cached_property):

@@ -125,7 +125,7 @@ class GeodesicPath(ContinuousPath):
             start = self._edges[0]
         if to == "velocity":
             if self.inference_scheduler is not None:
-                end = _last(self.inference_scheduler)
+                end = self._inference_end
             elif self.prediction == "target":
                 end = self._edges[1]
         return Interval(start, end)
@@ -134,6 +134,11 @@ class GeodesicPath(ContinuousPath):
     def _edges(self) -> tuple[float, float]:
         schedule = self.scheduler
         return first_finite(lambda t: 1 / schedule(t).d_alpha), _last(schedule)
+
+    @cached_property
+    def _inference_end(self) -> float:
+        assert self.inference_scheduler is not None
+        return _last(self.inference_scheduler)
 
     def conditional_step(
         self,

@@ -17,7 +17,7 @@ from flowatlas.errors import ConfigError, IntervalError
 from flowatlas.field import Condition, Field, Mask, bound
 from flowatlas.paths.base import StatePath
 from flowatlas.paths.discrete import DiscretePath
-from flowatlas.paths.interval import Interval
+from flowatlas.paths.interval import Interval, times_within
 from flowatlas.sampling._dynamics import PathDynamics
 from flowatlas.sampling._finite import check_finite
 from flowatlas.sampling.replacement import Given
@@ -144,7 +144,8 @@ def follow(
         last = dynamics.continuous(dynamics.prepare(x, validate and not drawn, start))
         states, accepted, rejected = [dynamics.record(last)], 0, 0
         if begin != stop:
-            found = solver.solve(dynamics, last, [begin, *times, stop])
+            with times_within(begin, stop):
+                found = solver.solve(dynamics, last, [begin, *times, stop])
             last, states = found.x, found.states
             accepted, rejected = found.accepted, found.rejected
         elif start != end:

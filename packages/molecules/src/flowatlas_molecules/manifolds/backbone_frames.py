@@ -155,9 +155,9 @@ class BackboneFrames(Manifold):
 
     def _exists(self, like: Tensor) -> Tensor:
         """Ones and zeros `(N, 1)`."""
-        n = like.shape[-2]
-        mask = [True] * n if self.mask is None else list(self.mask)
-        return torch.tensor(mask, dtype=like.dtype, device=like.device).unsqueeze(-1)
+        if self.mask is None:
+            return like.new_ones(like.shape[-2], 1)
+        return torch.tensor(self.mask, dtype=like.dtype, device=like.device).unsqueeze(-1)
 
     def _where(self, x: Tensor) -> Tensor:
         return self._exists(x[..., 0]).bool().unsqueeze(-1)
@@ -174,7 +174,8 @@ class BackboneFrames(Manifold):
 
 
 def _units(u: Tensor) -> Tensor:
-    return torch.tensor([1.0] * 3 + [ANGSTROM] * 3, dtype=u.dtype, device=u.device)
+    # Made where u is: a constant of the host would have to be copied there.
+    return torch.cat([u.new_ones(3), u.new_full((3,), ANGSTROM)])
 
 
 def _identity(x: Tensor) -> Tensor:

@@ -1,6 +1,12 @@
-"""Networks over frames."""
+"""Networks over frames, and over clouds of atoms."""
 
+from flowatlas_molecules.networks.egnn import EGNN as EGNN
 from flowatlas_molecules.networks.frame_transformer import FrameTransformer as FrameTransformer
 from flowatlas_molecules.networks.invariant_point_attention import (
     InvariantPointAttention as InvariantPointAttention,
+)
+from flowatlas_molecules.networks.point_network import PointGraph as PointGraph
+from flowatlas_molecules.networks.point_network import PointNetwork as PointNetwork
+from flowatlas_molecules.networks.tensor_field_network import (
+    TensorFieldNetwork as TensorFieldNetwork,
 )

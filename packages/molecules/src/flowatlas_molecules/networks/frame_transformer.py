@@ -18,6 +18,8 @@ __all__ = ["FrameTransformer"]
 
 #: Distances along the chain beyond this one look alike.
 _FAR = 32
+#: Steps along the chain to the neighbours whose frames a residue sees as they are.
+_BESIDE = (-4, -3, -2, -1, 1, 2, 3, 4)
 #: Centres of the bumps that stand for distances, angstrom.
 _BUMPS = 16
 
@@ -156,6 +158,7 @@ class _Block(nn.Module):
 
     def __init__(self, width: int, pair_width: int, heads: int) -> None:
         super().__init__()
+        self.beside = nn.Linear(13 * len(_BESIDE), width)
         self.before = nn.LayerNorm(width)
         self.attention = InvariantPointAttention(width, pair_width, heads)
         self.perceptron = nn.Sequential(
@@ -171,6 +174,7 @@ class _Block(nn.Module):
     def forward(
         self, s: Tensor, z: Tensor, rotation: Tensor, translation: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        s = s + self.beside(_beside(rotation, translation, mask))
         s = s + self.attention(self.before(s), z, rotation, translation, mask)
         s = s + self.perceptron(s)
         turn, move = self.update(s).split(3, -1)
@@ -199,6 +203,27 @@ def _pair_features(rotation: Tensor, translation: Tensor) -> Tensor:
     bumps = torch.exp(-(((distance - centres) / 0.25) ** 2))
     relative = torch.einsum("bnji,bmjk->bnmik", rotation, rotation).flatten(-2)
     return torch.cat([bumps, direction / (1 + distance), relative], -1)
+
+
+def _beside(rotation: Tensor, translation: Tensor, mask: Tensor) -> Tensor:
+    """Frames of the neighbours along the chain, seen from each; zeros where there is none.
+
+    Attention would have to find them, and mixes what it finds.
+    """
+    n = mask.shape[1]
+    far = max(_BESIDE)
+    ends = (0, 0, far, far)
+    turn = nn.functional.pad(rotation.flatten(2), ends)
+    place = nn.functional.pad(translation, ends)
+    exists = nn.functional.pad(mask.unsqueeze(-1).to(rotation.dtype), ends)
+    seen = []
+    for step in _BESIDE:
+        rows = slice(far + step, far + step + n)
+        here = exists[:, rows]
+        apart = torch.einsum("bnji,bnj->bni", rotation, place[:, rows] - translation)
+        relative = rotation.mT @ turn[:, rows].unflatten(-1, (3, 3))
+        seen += [apart * here, relative.flatten(2) * here, here]
+    return torch.cat(seen, -1)
 
 
 def _centred(translation: Tensor, mask: Tensor) -> Tensor:
