@@ -25,7 +25,7 @@ class Watch(TorchDispatchMode):
     """Counts operators that make the host and an accelerator wait for each other."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: Counter[str] = Counter()
 
     def __torch_dispatch__(
@@ -41,7 +41,8 @@ class Watch(TorchDispatchMode):
 
 
 def watched(call: Callable[[], Any]) -> Counter[str]:
-    with Watch() as watch:
+    watch = Watch()
+    with watch:
         call()
     return watch.found
 

@@ -33,8 +33,9 @@ class FrameTransformer(Pretrained):
 
     Blocks of invariant point attention and a perceptron turn and move every frame in its own
     coordinates. So predictions turn with the state, do not depend on where it is (they are
-    centred), and tell a chain from its mirror image. Residues know their place in the chain, and
-    pairs their distance along it, their distance in space and their relative frames. Work is in
+    centred), and tell a chain from its mirror image. Residues know their place in the chain and, in
+    every block, the frames of the four residues on either side as seen from their own; pairs know
+    their distance along the chain, their distance in space and their relative frames. Work is in
     units of ten angstrom inside. Padding, of any content, changes nothing.
 
     Args:
@@ -49,8 +50,8 @@ class FrameTransformer(Pretrained):
         ShapeError: a state of other names or shapes.
 
     Reference: SE(3) diffusion model with application to protein backbone generation, Yim et al.,
-    2023, arXiv:2302.02277, for the layout, which here has no pair updates and no separate sequence
-    transformer.
+    2023, arXiv:2302.02277, for the layout, which here has no pair updates, no separate sequence
+    transformer, and the frames beside.
 
     Example:
         ```python

@@ -103,6 +103,8 @@ class PointNetwork(Pretrained):
     are both centred.
 
     ```python
+    from flowatlas_molecules.networks import PointNetwork
+
     class Mine(PointNetwork):
         def __init__(self, width: int = 32, kinds: int = 1) -> None:
             super().__init__(width, kinds=kinds)
