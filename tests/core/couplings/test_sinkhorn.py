@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowatlas.couplings import MinibatchOT, Sinkhorn
+from flowatlas.couplings import MinibatchOT, Sinkhorn, _entropic
 from flowatlas.errors import ConfigError, GeometryError, ShapeError, SolverError
 from flowatlas.manifolds import Euclidean, ProductManifold, Sphere
 from flowatlas.objectives import FlowMatching
@@ -86,6 +86,30 @@ def test_clusters_that_exchange_hardly_any_mass(seed: int) -> None:
     moved = 1 - float(plan[other.unsqueeze(1) == own].sum())
     surplus = (torch.bincount(own, minlength=4) - torch.bincount(other, minlength=4)).clamp(min=0)
     assert moved >= float(surplus.sum()) / 128 - 1e-6
+
+
+def test_no_step_lowers_the_dual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that lower it for the sake of the masses can go round in circles."""
+    steps = []
+    improved = _entropic._improved
+
+    def watched(found: _entropic.Potentials, error: float) -> tuple[_entropic.Potentials, float]:
+        new = improved(found, error)
+        steps.append(new[0].dual() - found.dual())
+        return new
+
+    monkeypatch.setattr(_entropic, "_improved", watched)
+    for seed in range(20):
+        g = seeded(seed)
+        centres = torch.randn(6, 2, generator=g, dtype=D)
+        x_0, x_1 = (
+            centres[torch.randint(6, (48,), generator=g)]
+            + 0.2 * torch.randn(48, 2, generator=g, dtype=D)
+            for _ in range(2)
+        )
+        Sinkhorn(FLAT, 0.02, tolerance=1e-5, max_iterations=40).plan(x_0, x_1)
+    assert len(steps) > 100
+    assert min(steps) > -1e-10
 
 
 def test_small_epsilon_is_the_assignment() -> None:

@@ -18,6 +18,8 @@ REACH = 8.0
 #: How often a step that goes too far is cut to a quarter, and sweeps where that does not help.
 CUTS = 6
 SWEEPS = 10
+#: Of the dual, in epsilon.
+ROUNDING = 1e-9
 #: Added to the slope, in units of the masses, for parts that exchange less than rounding.
 RIDGE = 1e-10
 #: Ratio of one epsilon to the next on the way down.
@@ -127,8 +129,9 @@ def _improved(found: Potentials, error: float) -> tuple[Potentials, float]:
         for i in range(CUTS):
             new = found.with_columns(found.g + change * 0.25**i)
             now = new.error()
+            gain = new.dual() - before
             # Next to the maximum the dual rounds, and the masses still tell.
-            if now < 0.9 * error or new.dual() > before:
+            if gain > 0 or (now < 0.9 * error and gain > -ROUNDING * found.epsilon):
                 return new, now
     new = found.swept(SWEEPS)
     return new, new.error()
