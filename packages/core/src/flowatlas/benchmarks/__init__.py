@@ -1,5 +1,7 @@
 """Benchmarks: data, methods, presets, metrics and published numbers under one name."""
 
+from flowatlas.benchmarks.comparison import Cell as Cell
+from flowatlas.benchmarks.comparison import compare as compare
 from flowatlas.benchmarks.contract import Benchmark as Benchmark
 from flowatlas.benchmarks.contract import Metric as Metric
 from flowatlas.benchmarks.contract import Outcome as Outcome
@@ -18,4 +20,6 @@ from flowatlas.benchmarks.report import report as report
 from flowatlas.benchmarks.results import Result as Result
 from flowatlas.benchmarks.runner import run as run
 from flowatlas.benchmarks.system_benchmark import Fitted as Fitted
+from flowatlas.benchmarks.system_benchmark import Judge as Judge
 from flowatlas.benchmarks.system_benchmark import SystemBenchmark as SystemBenchmark
+from flowatlas.benchmarks.system_benchmark import closeness as closeness

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from flowatlas.benchmarks.comparison_page import COMPARISON_LEGEND, ComparisonTable
 from flowatlas.benchmarks.tables import Row, Section
 
 __all__ = ["to_markdown"]
 
+COMPARISON_TITLE = "Across domains"
 LEGEND = (
     "Every number in a **measured** column was measured by the commands below. Every number in a "
     "**published** column is quoted from the literature. Baselines and references were measured "
@@ -16,17 +18,31 @@ LEGEND = (
 )
 
 
-def to_markdown(sections: Sequence[Section], pictures: Mapping[str, Mapping[str, str]]) -> str:
+def to_markdown(
+    sections: Sequence[Section],
+    pictures: Mapping[str, Mapping[str, str]],
+    compared: ComparisonTable | None = None,
+    map_file: str | None = None,
+) -> str:
     """The whole report.
 
     Args:
         sections: one a benchmark.
         pictures: for each benchmark, caption and file relative to the report.
+        compared: the comparison across benchmarks, if there is one.
+        map_file: its picture, relative to the report.
     """
-    parts = ["# FlowAtlas benchmarks\n", LEGEND + "\n", _summary(sections)]
+    parts = ["# FlowAtlas benchmarks\n"]
+    if sections:
+        parts += [LEGEND + "\n", _summary(sections)]
+    if compared is not None:
+        parts += [f"\n## {COMPARISON_TITLE}\n", COMPARISON_LEGEND + "\n"]
+        parts += [f"![{COMPARISON_TITLE}]({map_file})\n", _table(compared.head, compared.body())]
+        parts += ["", *(f"- {name}: {what}" for name, what in sorted(compared.measures.items()))]
     for one in sections:
         parts.append(_section(one, pictures.get(one.benchmark.name, {})))
-    parts.append(_machines(sections))
+    if sections:
+        parts.append(_machines(sections))
     return "\n".join(parts)
 
 

@@ -7,7 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from flowatlas.benchmarks.comparison_page import COMPARISON_LEGEND, ComparisonTable
 from flowatlas.benchmarks.markdown import (
+    COMPARISON_TITLE,
     LEGEND,
     SUMMARY_HEAD,
     machine_lines,
@@ -49,27 +51,46 @@ summary { cursor: pointer; color: var(--soft); } li { font-size: .87rem; }
 """
 
 
-def to_html(sections: Sequence[Section], pictures: Mapping[str, Mapping[str, bytes]]) -> str:
+def to_html(
+    sections: Sequence[Section],
+    pictures: Mapping[str, Mapping[str, bytes]],
+    compared: ComparisonTable | None = None,
+    map_png: bytes | None = None,
+) -> str:
     """The whole report.
 
     Args:
         sections: one a benchmark.
         pictures: for each benchmark, caption and PNG.
+        compared: the comparison across benchmarks, if there is one.
+        map_png: its picture.
     """
     links = " ".join(
         f'<a href="#{_anchor(one.benchmark.name)}">{escape(one.benchmark.name)}</a>'
         for one in sections
     )
-    body = [
-        "<h1>FlowAtlas benchmarks</h1>",
-        f"<p>{_bold(LEGEND)}</p>",
-        f"<nav>{links}</nav>",
-        _table(SUMMARY_HEAD, summary_rows(sections), css="summary"),
-        *(_section(one, pictures.get(one.benchmark.name, {})) for one in sections),
-        "<h2>Machines and versions</h2><ul>",
-        *(f"<li>{escape(line)}</li>" for line in machine_lines(sections)),
-        "</ul>",
-    ]
+    body = ["<h1>FlowAtlas benchmarks</h1>"]
+    if sections:
+        body += [
+            f"<p>{_bold(LEGEND)}</p>",
+            f"<nav>{links}</nav>",
+            _table(SUMMARY_HEAD, summary_rows(sections), css="summary"),
+        ]
+    if compared is not None and map_png is not None:
+        measures = "".join(
+            f"<li>{escape(f'{name}: {what}')}</li>"
+            for name, what in sorted(compared.measures.items())
+        )
+        body += [
+            f"<h2>{COMPARISON_TITLE}</h2><p>{escape(COMPARISON_LEGEND)}</p>",
+            _picture(COMPARISON_TITLE, map_png),
+            _table(compared.head, compared.body()),
+            f"<ul>{measures}</ul>",
+        ]
+    body += [_section(one, pictures.get(one.benchmark.name, {})) for one in sections]
+    if sections:
+        lines = "".join(f"<li>{escape(line)}</li>" for line in machine_lines(sections))
+        body.append(f"<h2>Machines and versions</h2><ul>{lines}</ul>")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -88,12 +109,7 @@ def _section(one: Section, pictures: Mapping[str, bytes]) -> str:
         _table(section_head(one), section_rows(one), kinds=[row.kind for row in one.rows]),
         f"<pre>{escape(chr(10).join(one.commands))}</pre>",
     ]
-    for caption, png in pictures.items():
-        data = base64.b64encode(png).decode("ascii")
-        parts.append(
-            f'<figure><img alt="{escape(caption, quote=True)}" '
-            f'src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
-        )
+    parts += [_picture(caption, content) for caption, content in pictures.items()]
     if one.notes:
         notes = "".join(f"<li>{escape(note)}</li>" for note in one.notes)
         parts.append(
@@ -101,6 +117,14 @@ def _section(one: Section, pictures: Mapping[str, bytes]) -> str:
             f"<ul>{notes}</ul></details>"
         )
     return "\n".join(parts)
+
+
+def _picture(caption: str, content: bytes) -> str:
+    data = base64.b64encode(content).decode("ascii")
+    return (
+        f'<figure><img alt="{escape(caption, quote=True)}" '
+        f'src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
+    )
 
 
 def _table(

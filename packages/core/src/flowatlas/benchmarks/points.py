@@ -26,7 +26,7 @@ from flowatlas.benchmarks.point_method import PointMethod
 from flowatlas.benchmarks.point_preset import PointPreset
 from flowatlas.benchmarks.point_system import PointSystem
 from flowatlas.benchmarks.problem import Problem
-from flowatlas.benchmarks.system_benchmark import Fitted, SystemBenchmark
+from flowatlas.benchmarks.system_benchmark import Fitted, Judge, SystemBenchmark, closeness
 from flowatlas.errors import SolverError
 from flowatlas.manifolds import Euclidean
 from flowatlas.sampling import sample
@@ -43,6 +43,8 @@ PointTask = Task[PointMethod, PointPreset]
 #: Solvers and evaluations of the field for the curve of quality against cost.
 _CURVE_SOLVERS = ("euler", "midpoint", "rk4")
 _CURVE_NFE = (2, 4, 8, 16, 32, 64)
+#: Points drawn for the comparison across benchmarks, at most.
+_JUDGED = 2048
 _PROTOCOL = (
     "NLL is minus the mean log density of the test points, by Dopri5 with the exact divergence. "
     "Bandwidths, fitted sources and checkpoints are chosen on validation points; test points enter "
@@ -80,6 +82,7 @@ class PointBenchmark(SystemBenchmark[PointMethod, PointPreset, PointSystem]):
     )
     published: tuple[Published, ...] = ()
     protocol: str = _PROTOCOL
+    measure: str = "root of: energy distance of as many real points, over that of the samples"
     baselines: Mapping[str, str] = field(
         default_factory=lambda: {
             "kde_fixed": "kernel estimate, one bandwidth",
@@ -142,6 +145,25 @@ class PointBenchmark(SystemBenchmark[PointMethod, PointPreset, PointSystem]):
             arrays={**curves, **fitted.losses, **pictured},
             notes=notes,
         )
+
+    @property
+    def couplings(self) -> Mapping[str, str]:
+        default = self.default_method
+        named = {"independent": default, "optimal transport": f"{default}-ot"}
+        return {coupling: method for coupling, method in named.items() if method in self.methods}
+
+    def judge(self, task: PointTask) -> Judge[PointSystem]:
+        problem = self.load(task.seed, task.data_root)
+        manifold, parts = problem.manifold, problem.split
+        count = min(task.preset.samples, _JUDGED, len(parts.test))
+        test = embed(manifold, parts.test[:count])
+        floor = sampling_noise(embed(manifold, parts.train), test, count=count)
+
+        def judged(system: PointSystem, solver: Solver) -> float:
+            x = system.draw(count, seed=task.seed + 1, solver=solver)
+            return closeness(energy_distance(embed(manifold, x), test), floor)
+
+        return judged
 
     def _baselines(
         self, problem: Problem, task: PointTask

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from flowatlas.benchmarks.comparison import read_cells
+from flowatlas.benchmarks.comparison_page import comparison_table
 from flowatlas.benchmarks.contract import Benchmark
 from flowatlas.benchmarks.markdown import to_markdown
 from flowatlas.benchmarks.page import to_html
 from flowatlas.benchmarks.registry import benchmark
-from flowatlas.benchmarks.results import Result, latest, read
+from flowatlas.benchmarks.results import FILE_NAME, Result, latest, read
 from flowatlas.benchmarks.tables import Section, section
 from flowatlas.errors import DataError, FlowAtlasError
 
@@ -41,20 +43,27 @@ class Report:
 def report(directory: str | Path) -> Report:
     """Write `report.md` and `report.html` for the results in a directory.
 
+    A comparison across benchmarks, if there is one, stands before the benchmarks.
+
     Seeds are averaged. Of several lines for one benchmark, method, preset and seed the last counts.
     Pictures show the lowest seed of each method.
 
     Args:
-        directory: where `flowatlas bench run --output` has written.
+        directory: where `flowatlas bench run --output` has written, or `flowatlas bench compare`.
 
     Raises:
         DataError: there are no results.
         ConfigError, PluginError: a result belongs to a benchmark that is not installed.
         FlowAtlasError: the directory cannot be written.
     """
+    from flowatlas.plots import png
+
     directory = Path(directory)
-    results = latest(read(directory))
-    if not results:
+    cells = read_cells(directory)
+    compared = comparison_table(cells) if cells else None
+    only_compared = compared is not None and not (directory / FILE_NAME).exists()
+    results = [] if only_compared else latest(read(directory))
+    if not results and compared is None:
         raise DataError(
             f"{directory}: no results yet; run `flowatlas bench run NAME --output DIR`."
         )
@@ -69,9 +78,13 @@ def report(directory: str | Path) -> Report:
             name = one.benchmark.name
             pngs[name] = _pictures(one.benchmark, one.results, directory)
             files[name] = _write(pngs[name], directory, name)
+        picture, file = None, None
+        if compared is not None:
+            picture = png(compared.figure())
+            file = _write({"": picture}, directory, "comparison")[""]
         markdown, html = directory / "report.md", directory / "report.html"
-        markdown.write_text(to_markdown(sections, files), encoding="utf-8")
-        html.write_text(to_html(sections, pngs), encoding="utf-8")
+        markdown.write_text(to_markdown(sections, files, compared, file), encoding="utf-8")
+        html.write_text(to_html(sections, pngs, compared, picture), encoding="utf-8")
     except OSError as error:
         raise FlowAtlasError(
             f"directory: {directory} cannot be written ({error.strerror or error}). Check its "

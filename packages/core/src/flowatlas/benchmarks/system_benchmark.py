@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from flowatlas.benchmarks.contract import Array, Benchmark, M, Outcome, P, Task
+from flowatlas.errors import ConfigError
+from flowatlas.solvers import Solver
 from flowatlas.system import System
 
-__all__ = ["Fitted", "SystemBenchmark"]
+__all__ = ["Fitted", "Judge", "SystemBenchmark", "closeness"]
 
 S = TypeVar("S", bound=System[Any])
+#: A system and a solver to the quality of its samples.
+Judge = Callable[[S, Solver], float]
+
+
+def closeness(square: float, floor: float) -> float:
+    r"""$\sqrt{\text{floor} / \text{square}}$, at most 1: nearness by a squared distance.
+
+    Args:
+        square: squared distance of samples to data, such as an energy or Frechet distance.
+        floor: that of as many real data, positive.
+    """
+    return math.sqrt(floor / max(square, floor))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +62,38 @@ class SystemBenchmark(Benchmark[M, P], Generic[M, P, S]):
         def train(self, task): ...          # Fitted(system=..., steps=..., ...)
         def score(self, fitted, task): ...  # an Outcome
     ```
+
+    With `couplings`, `judge` and `measure` it takes part in `flowatlas bench compare`, the
+    comparison of solvers and couplings across benchmarks.
+
+    Attributes:
+        measure: what the judge's quality is, in words.
     """
+
+    measure: str = ""
+
+    @property
+    def couplings(self) -> Mapping[str, str]:
+        """The method that stands for each coupling in the comparison; empty to stay out of it.
+
+        Couplings are called `"independent"` and `"optimal transport"`.
+        """
+        return {}
+
+    def judge(self, task: Task[M, P]) -> Judge[S]:
+        """How good samples of systems of this task are, for the comparison.
+
+        A `Judge` takes a system and a solver, and says how near its samples come to real data: 1 if
+        they are as good, 0 if they have nothing of them. For a distance it is `closeness`, for a
+        share of what is right that share over that of real data.
+
+        Raises:
+            ConfigError: this benchmark takes no part.
+        """
+        raise ConfigError(
+            f"{self.name}: takes no part in comparisons, for it does not say how good samples are "
+            "in one number. Name others; see flowatlas bench compare --help."
+        )
 
     @abstractmethod
     def train(self, task: Task[M, P]) -> Fitted[S]:

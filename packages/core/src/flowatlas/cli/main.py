@@ -21,6 +21,7 @@ __all__ = ["commands", "load_command", "main"]
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("bench", "list"): ("bench_list", "show the benchmarks that are installed"),
     ("bench", "run"): ("bench_run", "train, sample and score on benchmarks"),
+    ("bench", "compare"): ("bench_compare", "solvers and couplings side by side on benchmarks"),
     ("bench", "report"): ("bench_report", "write report.md and report.html from results"),
     ("train",): ("train", "train the system of a benchmark, or a flow on your points"),
     ("sample",): ("sample", "draw from a trained system, into files"),
@@ -190,6 +191,6 @@ def _say_how_to_resume(words: list[str]) -> None:
     """Training leaves checkpoints; say how to go on from them."""
     import shlex
 
-    if words[:2] == ["bench", "run"] or words[:1] == ["train"]:
+    if words[:2] in (["bench", "run"], ["bench", "compare"]) or words[:1] == ["train"]:
         again = [word for word in words if word not in ("--resume", "--overwrite")] + ["--resume"]
         print(f"To go on where it stopped: flowatlas {shlex.join(again)}", file=sys.stderr)

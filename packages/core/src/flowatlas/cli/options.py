@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
     from rich.console import Console
 
-__all__ = ["add_config", "add_data_root", "add_training", "make_parser", "out", "seeds", "settings"]
+__all__ = [
+    "add_config",
+    "add_data_root",
+    "add_presets",
+    "add_training",
+    "make_parser",
+    "out",
+    "seeds",
+    "settings",
+]
 
 
 def make_parser(command: str, description: str, example: str) -> ArgumentParser:
@@ -52,10 +61,15 @@ def add_config(parser: ArgumentParser) -> None:
 
 
 def add_training(parser: ArgumentParser, *, preset: str) -> None:
-    """What every command that trains takes."""
+    """What commands that train by one method take."""
     parser.add_argument(
         "--method", type=str | None, default=None, metavar="M", help="how to train and sample"
     )
+    add_presets(parser, preset=preset)
+
+
+def add_presets(parser: ArgumentParser, *, preset: str) -> None:
+    """What every command that trains takes."""
     parser.add_argument(
         "--preset",
         type=str,

@@ -4,6 +4,7 @@ from flowatlas.plots.angles import angle_pairs as angle_pairs
 from flowatlas.plots.bridges import bridges as bridges
 from flowatlas.plots.bridges import distance_bars as distance_bars
 from flowatlas.plots.bridges import terrain as terrain
+from flowatlas.plots.comparison import comparison_map as comparison_map
 from flowatlas.plots.curves import kl_curve as kl_curve
 from flowatlas.plots.curves import loss_curve as loss_curve
 from flowatlas.plots.curves import nfe_curve as nfe_curve

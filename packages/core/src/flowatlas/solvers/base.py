@@ -31,6 +31,8 @@ class Dynamics(ABC):
     #: Points that are neither padding nor fixed, `(batch, *points)` by component (a lone one is
     #: named "x"); all of them where there is no entry. The others do not count in error norms.
     moving: Mapping[str, Tensor] | None = None
+    #: Evaluations of the field so far.
+    nfe: int = 0
 
     @abstractmethod
     def begin(self, x: Any, t: Tensor) -> Any:

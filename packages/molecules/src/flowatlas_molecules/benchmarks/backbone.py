@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from flowatlas.benchmarks import Fitted, Metric, Outcome, SystemBenchmark, Task
+from flowatlas.benchmarks import Fitted, Judge, Metric, Outcome, SystemBenchmark, Task
 from flowatlas.benchmarks.config import require
 from flowatlas.benchmarks.contract import Array
 from flowatlas.benchmarks.method import Method
 from flowatlas.benchmarks.preset import Preset
+from flowatlas.solvers import Solver
 from flowatlas_molecules.backbone_flow import backbone_data, backbone_objective
 from flowatlas_molecules.backbone_system import BackboneSystem
 from flowatlas_molecules.backbone_torsions import backbone_torsions, chain_from_torsions
@@ -183,6 +184,7 @@ class BackboneBenchmark(SystemBenchmark[BackboneMethod, BackbonePreset, Backbone
         "train": "training chains",
         "torsions": "independent torsions",
     }
+    measure = "share of neighbouring CA 3.8 Å apart, over that of held-out chains"
     methods = _METHODS
     presets = _PRESETS
     metrics = (
@@ -269,6 +271,21 @@ class BackboneBenchmark(SystemBenchmark[BackboneMethod, BackbonePreset, Backbone
             notes=notes,
         )
 
+    @property
+    def couplings(self) -> Mapping[str, str]:
+        # Noise and chains are not paired: residues have an order, and chains a length.
+        return {"independent": "frames"}
+
+    def judge(self, task: BackboneTask) -> Judge[BackboneSystem]:
+        chains = _chains(task)
+        real = _spaced(chains.test)
+
+        def judged(system: BackboneSystem, solver: Solver) -> float:
+            drawn = system.draw(task.preset.samples, seed=task.seed, solver=solver)
+            return min(1.0, _spaced(drawn) / real)
+
+        return judged
+
     def figures(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
         from flowatlas.plots import loss_curve
 
@@ -300,6 +317,10 @@ def _chains(task: BackboneTask) -> ChainSplit:
         min_length=preset.min_length, max_length=preset.max_length, data_root=task.data_root
     )
     return split_by_cluster(chains, clusters, seed=task.seed)
+
+
+def _spaced(chains: Sequence[Backbone]) -> float:
+    return backbone_metrics(chains, pairs=1)["ca_valid"]
 
 
 def _of_torsions(real: Sequence[Backbone], lengths: Sequence[int], seed: int) -> list[Backbone]:
