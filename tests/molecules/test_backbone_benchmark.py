@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from flowatlas.benchmarks import run
+from flowatlas.benchmarks import Task, run
 from flowatlas.errors import ConfigError
-from flowatlas_molecules import BackboneSystem, connected, packaged_chains, read_structure
+from flowatlas.solvers import Euler
+from flowatlas_molecules import Backbone, BackboneSystem, connected, packaged_chains, read_structure
 from flowatlas_molecules.benchmarks import BackboneMethod, BackbonePreset
 from flowatlas_molecules.benchmarks.backbone import BACKBONE
 from flowatlas_molecules.metrics import backbone_metrics
@@ -71,6 +73,30 @@ class _Interrupted(type(BACKBONE)):  # type: ignore[misc]
 
     def score(self, fitted: object, task: object) -> None:
         raise KeyboardInterrupt
+
+
+def test_chains_are_judged_by_their_spacing(tmp_path: Path) -> None:
+    task: Task[BackboneMethod, BackbonePreset] = Task(
+        method=BACKBONE.method(None), preset=TINY, seed=0, directory=tmp_path
+    )
+    judge = BACKBONE.judge(task)
+    assert BACKBONE.couplings == {"independent": BACKBONE.default_method}
+    real = packaged_chains(32).test
+    stretched = [replace(chain, atoms=chain.atoms * 1.2) for chain in real]
+    assert judge(_Given(real), Euler(1)) == 1.0
+    assert judge(_Given(stretched), Euler(1)) < 0.1
+    half = [*real[: len(real) // 2], *stretched[: len(real) // 2]]
+    assert judge(_Given(half), Euler(1)) == pytest.approx(0.5, abs=0.02)
+
+
+class _Given(BackboneSystem):
+    """Chains that are given."""
+
+    def __init__(self, chains: Sequence[Backbone]) -> None:
+        object.__setattr__(self, "chains", list(chains))
+
+    def draw(self, count: int, **_: object) -> list[Backbone]:
+        return self.chains  # type: ignore[attr-defined, no-any-return]
 
 
 def test_packaged_chains_are_whole_and_of_different_chains() -> None:
