@@ -32,6 +32,7 @@ from benchmarks.table import as_json, as_markdown, summary
 #: timed, or results where the time of a call is not all there is to it.
 FAMILIES = {
     "path_loss": "Path, target and loss",
+    "training_steps": "Training steps of the systems",
     "fixed_steps": "Solvers with fixed steps",
     "geodesics": "Geodesic paths",
     "manifold_maps": "Manifold maps",
