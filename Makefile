@@ -11,7 +11,7 @@ PYPROJECTS := $(PACKAGES:%=packages/%/pyproject.toml)
 CODE := packages tests $(wildcard benchmarks examples)
 TYPED := $(wildcard packages/*/src) tests $(wildcard benchmarks examples)
 
-DEMO := demo/cities demo/digits
+DEMO := demo/cities demo/digits image/digits audio/enhancement molecules/backbone robotics/avoidance
 DEMO_DIR := runs/demo
 
 # Tests run in $(WORKERS) processes; threads inside them would only compete.
@@ -19,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all lint format bench docs clean
+.PHONY: help install demo test test-all test-alone lint format bench docs clean
 
 help:  ## show this
 	@echo 'usage: make TARGET'
@@ -27,7 +27,7 @@ help:  ## show this
 
 install: $(VENV)/.installed  ## all packages, editable, and the tools of development, into .venv
 
-demo: $(VENV)/.demo  ## train two small flows, write runs/demo/report.html (under five minutes)
+demo: $(VENV)/.demo  ## a small flow of every modality, written up in runs/demo/report.html
 	rm -rf $(DEMO_DIR)
 	$(BIN)/flowatlas bench run $(DEMO) --preset demo --output $(DEMO_DIR)
 	$(BIN)/flowatlas bench report $(DEMO_DIR)
@@ -37,6 +37,22 @@ test: $(VENV)/.installed  ## all tests but the slow ones
 
 test-all: $(VENV)/.installed  ## all tests
 	$(BIN)/python -m pytest -q -n $(WORKERS)
+
+# What `test-alone` installs beside the core: the package with all its extras.
+ALONE_core := all
+ALONE_image := bench,kid
+ALONE_audio := bench
+ALONE_molecules := bench
+ALONE_robotics := all
+
+test-alone: | $(BIN)/python  ## tests of one package in an environment of its own: PACKAGE=image
+	@test -n '$(filter $(PACKAGE),$(PACKAGES))' || { \
+	  echo "PACKAGE: got '$(PACKAGE)'; one of $(PACKAGES)" >&2; exit 1; }
+	rm -rf .venv-$(PACKAGE)
+	$(BIN)/python -m venv .venv-$(PACKAGE)
+	.venv-$(PACKAGE)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -c constraints.txt pytest hypothesis -e packages/core -e 'packages/$(PACKAGE)[$(ALONE_$(PACKAGE))]'
+	.venv-$(PACKAGE)/bin/python -m pytest -q -m "not slow" tests/$(PACKAGE)
 
 lint: $(VENV)/.installed  ## format, style and types
 	$(BIN)/ruff format --check $(CODE)
@@ -64,9 +80,10 @@ $(BIN)/python:
 	       "name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# The demo needs the core and what its benchmarks read and draw.
-$(VENV)/.demo: VERSION constraints.txt packages/core/pyproject.toml | $(BIN)/python
-	$(PIP) -e 'packages/core[bench]'
+# The demo needs every package, and what its benchmarks read and draw.
+$(VENV)/.demo: VERSION constraints.txt $(PYPROJECTS) | $(BIN)/python
+	$(PIP) -e 'packages/core[bench]' -e 'packages/image[bench]' -e 'packages/audio[bench]' \
+	  -e 'packages/molecules[bench]' -e 'packages/robotics[plots]'
 	@touch $@
 
 $(VENV)/.installed: VERSION constraints.txt $(PYPROJECTS) $(wildcard requirements/*.txt) | $(BIN)/python
