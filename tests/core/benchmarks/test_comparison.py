@@ -55,10 +55,13 @@ class Spinning(System[Tensor]):
         return self.rate * x
 
     def draw(self, count: int, *, seed: int = 0, solver: Solver | None = None) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        path = AffinePath(source=Gaussian())
         x: Tensor = sample(
-            self.field, path, shape=(count, 2), solver=solver, generator=generator, chunk_size=4
+            self.field,
+            AffinePath(source=Gaussian()),
+            shape=(count, 2),
+            solver=_Still() if solver is None else solver,
+            generator=torch.Generator().manual_seed(seed),
+            chunk_size=4,
         )
         return x
 
@@ -106,7 +109,7 @@ class Spun(SystemBenchmark[Method, Preset, Spinning]):
             x = system.draw(task.preset.samples, seed=task.seed, solver=solver)
             # Samples are drawn in two parts.
             self.counted.append(system.calls // 2)
-            x_0 = system.draw(task.preset.samples, seed=task.seed, solver=None or _Still())
+            x_0 = system.draw(task.preset.samples, seed=task.seed, solver=None)
             return float((x / x_0).abs().log().mean()) / 40
 
         return judged

@@ -79,7 +79,7 @@ def comparison_map(
                 axes.axvline(place, color=INK, lw=0.8)
         bar = made.colorbar(image, ax=axes, fraction=0.025, pad=0.015)
         bar.set_label("1: as good as real data", fontsize=7.5)
-        bar.outline.set_edgecolor(FAINT)  # type: ignore[operator]
+        bar.outline.set_edgecolor(FAINT)
         if title:
             made.suptitle(title, fontsize=10, fontweight="bold", color=INK)
     return made
