@@ -45,15 +45,15 @@ def comparison_map(
         for i in range(height):
             for j in range(width):
                 known = bool(np.isfinite(quality[i, j]))
-                ink = "white" if known and quality[i, j] > 0.55 else INK
+                ink = "white" if known and quality[i, j] > 0.5 else INK
                 note = notes[i][j] if notes is not None else ""
                 raised = 0.14 if note else 0.0
                 text = f"{quality[i, j]:.2f}" if known else "-"
                 axes.text(j, i - raised, text, ha="center", va="center", color=ink, fontsize=7.5)
                 if note:
                     axes.text(j, i + 0.28, note, ha="center", va="center", color=ink, fontsize=5.5)
-        axes.set_xticks(range(width), columns)
-        axes.set_yticks(range(height), rows)
+        axes.set_xticks(range(width), columns, fontsize=7)
+        axes.set_yticks(range(height), rows, fontsize=8)
         axes.tick_params(length=0)
         axes.set_xticks(np.arange(width + 1) - 0.5, minor=True)
         axes.set_yticks(np.arange(height + 1) - 0.5, minor=True)
