@@ -276,6 +276,9 @@ def test_wrong_states_and_settings_are_refused() -> None:
     model = network(egnn, kinds=5, features=3)
     with pytest.raises(ShapeError, match=r"condition\['kind'\]: got nothing"):
         model(x, T)
+    for kind in (condition["kind"] + 1, condition["kind"].float(), condition["kind"] - 5):
+        with pytest.raises(ConfigError, match=r"takes integers from 0 to 4\. Atomic numbers need"):
+            model(x, T, {**condition, "kind": kind})
     with pytest.raises(ShapeError, match=r"condition\['features'\]: got shape \(2, 9, 2\)"):
         model(x, T, {**condition, "features": condition["features"][..., 1:]})
     with pytest.raises(ShapeError, match=r"got a tensor \(2, 9, 2\); EGNN\(joint=False\)"):

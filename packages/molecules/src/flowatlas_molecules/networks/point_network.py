@@ -175,6 +175,7 @@ class PointNetwork(Pretrained):
 
         Raises:
             ShapeError: a state or a condition of another shape.
+            ConfigError: kinds that are no integers in range.
         """
         condition = {} if condition is None else condition
         position = self._position(x)
@@ -185,7 +186,7 @@ class PointNetwork(Pretrained):
         given = {"kind": x["kind"]} if isinstance(x, Mapping) else condition
         kind = features = None
         if self.kinds > 1:
-            kind = self._given(given, "kind", tuple(shape))[here]
+            kind = self._tokens(self._given(given, "kind", tuple(shape))[here])
         if self.features:
             features = self._given(condition, "features", (*shape, self.features))[here]
         rows = torch.arange(len(position), device=here.device).unsqueeze(1).expand(shape)[here]
@@ -203,7 +204,7 @@ class PointNetwork(Pretrained):
                 `edge_index`.
             t: `(graphs,)`.
         """
-        kind = graphs["kind"] if self.kinds > 1 else None
+        kind = self._tokens(graphs["kind"]) if self.kinds > 1 else None
         features = graphs["features"] if self.features else None
         count = int(graphs.num_graphs)
         return self._run(graphs.pos, t, graphs.batch, count, kind, features, graphs.edge_index)[0]
@@ -258,6 +259,16 @@ class PointNetwork(Pretrained):
                 f"Pass condition={{{name!r}: ...}}."
             )
         return value
+
+    def _tokens(self, kind: Tensor) -> Tensor:
+        rows = self.kind.num_embeddings
+        if kind.is_floating_point() or bool(((kind < 0) | (kind >= rows)).any()):
+            raise ConfigError(
+                f"kind: got {kind.dtype} from {kind.amin().item():g} to {kind.amax().item():g}; "
+                f"{type(self).__name__}(kinds={self.kinds}, joint={self.joint}) takes integers "
+                f"from 0 to {rows - 1}. Atomic numbers need kinds=119."
+            )
+        return kind
 
 
 def _padded(values: Tensor, mask: Tensor) -> Tensor:
