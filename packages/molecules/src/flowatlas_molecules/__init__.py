@@ -1,10 +1,11 @@
 """Flow matching for molecules, proteins and crystals.
 
 Manifolds of frames, torsions, residue types, fractional coordinates and lattices; protein backbones
-in files, frames and torsions, with the flow that makes new ones. Networks are in
-`flowatlas_molecules.networks`, scores in `flowatlas_molecules.metrics`, pictures in
-`flowatlas_molecules.plots`, and the benchmark `molecules/backbone` in
-`flowatlas_molecules.benchmarks`.
+in files, frames and torsions, with the flow that makes new ones; crystals in files and batches,
+with the flow that predicts their structures. Networks are in `flowatlas_molecules.networks`, scores
+in `flowatlas_molecules.metrics` and `flowatlas_molecules.crystal_metrics`, pictures in
+`flowatlas_molecules.plots` and `flowatlas_molecules.crystal_plots`, and the benchmarks
+`molecules/backbone` and `molecules/perov-5` in `flowatlas_molecules.benchmarks`.
 """
 
 from importlib.metadata import version as _version
@@ -18,6 +19,29 @@ from flowatlas_molecules.backbone_system import BackboneSystem as BackboneSystem
 from flowatlas_molecules.backbone_torsions import BackboneTorsions as BackboneTorsions
 from flowatlas_molecules.backbone_torsions import backbone_torsions as backbone_torsions
 from flowatlas_molecules.backbone_torsions import chain_from_torsions as chain_from_torsions
+from flowatlas_molecules.cif import CifFile as CifFile
+from flowatlas_molecules.cif import crystal_of as crystal_of
+from flowatlas_molecules.cif import read_cif as read_cif
+from flowatlas_molecules.cif import reduce_crystal as reduce_crystal
+from flowatlas_molecules.cif import structure_of as structure_of
+from flowatlas_molecules.cif import write_cif as write_cif
+from flowatlas_molecules.crystal_alignment import CrystalAlignment as CrystalAlignment
+from flowatlas_molecules.crystal_flow import AntiAnnealing as AntiAnnealing
+from flowatlas_molecules.crystal_flow import crystal_data as crystal_data
+from flowatlas_molecules.crystal_flow import crystal_objective as crystal_objective
+from flowatlas_molecules.crystal_flow import crystal_path as crystal_path
+from flowatlas_molecules.crystal_flow import sample_crystals as sample_crystals
+from flowatlas_molecules.crystal_sets import PEROVSKITES_TEST as PEROVSKITES_TEST
+from flowatlas_molecules.crystal_sets import PEROVSKITES_VAL as PEROVSKITES_VAL
+from flowatlas_molecules.crystal_sets import ideal_perovskites as ideal_perovskites
+from flowatlas_molecules.crystal_sets import load_perovskites as load_perovskites
+from flowatlas_molecules.crystal_sets import read_crystals as read_crystals
+from flowatlas_molecules.crystal_system import CrystalSystem as CrystalSystem
+from flowatlas_molecules.crystals import Crystal as Crystal
+from flowatlas_molecules.crystals import PaddedCrystals as PaddedCrystals
+from flowatlas_molecules.crystals import lattice_matrix as lattice_matrix
+from flowatlas_molecules.crystals import pad_crystals as pad_crystals
+from flowatlas_molecules.crystals import to_crystals as to_crystals
 from flowatlas_molecules.dihedrals import dihedrals as dihedrals
 from flowatlas_molecules.frames import atoms_from_frames as atoms_from_frames
 from flowatlas_molecules.frames import connected as connected
