@@ -1,0 +1,298 @@
+"""`pointcloud/upsampling`: many points of a surface from few, on shapes that were held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowatlas.benchmarks.config import require
+from flowatlas.benchmarks.contract import Array, Benchmark, Metric, Outcome, Task
+from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
+from flowatlas.benchmarks.method import Method
+from flowatlas.benchmarks.preset import Preset
+from flowatlas.training import TensorData
+from flowatlas_robotics.benchmarks.clouds import (
+    CloudSet,
+    even_clouds,
+    surfaces,
+    uniform_clouds,
+)
+from flowatlas_robotics.clouds import (
+    PointUpsampler,
+    UpsamplingFlow,
+    chamfer_distance,
+    earth_movers_distance,
+    interpolate,
+    surface_distance,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["UPSAMPLING", "CloudMethod", "CloudPreset", "Upsampling", "scores"]
+
+#: Steps of Euler's method at which every flow is tried.
+COUNTS = (1, 2, 4, 10)
+#: Points of the surface for each dense point, to measure distances from it.
+_SURFACE = 16
+#: Clouds in the picture.
+_SHOWN = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudMethod(Method):
+    """How clouds are paired and drawn.
+
+    Attributes:
+        align: whether dense points are in the order of the least work from the interpolation.
+        jitter: noise on the interpolation, in units of the spacing of the sparse points.
+        evaluations: Euler steps, of the headline numbers.
+    """
+
+    align: bool = True
+    jitter: float = 0.1
+    evaluations: int = 4
+
+    def __post_init__(self) -> None:
+        require(self.jitter >= 0, "jitter", self.jitter, "0 or more")
+        require(self.evaluations >= 1, "evaluations", self.evaluations, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudPreset(Preset):
+    """Network and clouds.
+
+    Attributes:
+        width: of the network's features.
+        depth: times that points hear from each other.
+        sparse: points given.
+        factor: how many times as many are wanted.
+        shapes: generated, to learn from.
+        clouds: to learn from, of each shape in turn; a tenth of them for validation.
+        files: whether meshes are learned from and tried beside generated shapes.
+        The others are those of `Preset`; `samples` counts clouds of held-out shapes.
+    """
+
+    width: int = 64
+    depth: int = 2
+    sparse: int = 128
+    factor: int = 4
+    shapes: int = 200
+    clouds: int = 1000
+    files: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("width", "depth"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(self.sparse >= 16, "sparse", self.sparse, "16 or more")
+        require(2 <= self.factor <= 5, "factor", self.factor, "from 2 to 5")
+        require(self.shapes >= 1, "shapes", self.shapes, "1 or more")
+        require(self.clouds >= 20, "clouds", self.clouds, "20 or more")
+        require(self.samples >= _SHOWN, "samples", self.samples, f"{_SHOWN} or more")
+
+
+CloudTask = Task[CloudMethod, CloudPreset]
+_CPU = CloudPreset(batch=8, lr=2e-3, steps=1200, ema=0.99, samples=80, threads=1)
+_DEMO = replace(_CPU, width=32, sparse=64, clouds=200, steps=300, ema=0.97, samples=24, files=False)
+_GPU = replace(
+    _CPU,
+    width=128,
+    depth=4,
+    sparse=512,
+    shapes=2000,
+    clouds=10_000,
+    batch=32,
+    steps=20_000,
+    ema=0.999,
+    samples=200,
+    threads=None,
+    device="auto",
+)
+
+
+def scores(x: Tensor, dense: Tensor, surface: Tensor) -> dict[str, float]:
+    """How far clouds are from others of the same surfaces, and from the surfaces themselves.
+
+    Args:
+        x: `(n, m, 3)`.
+        dense: `(n, m, 3)`, even selections of points of the surfaces.
+        surface: `(n, k, 3)`, many more points of them.
+    """
+    return {
+        "chamfer": 1e3 * float(chamfer_distance(x, dense).mean()),
+        "emd": 1e2 * float(earth_movers_distance(x, dense).mean()),
+        "off": 1e2 * float(surface_distance(x, surface).mean()),
+    }
+
+
+class Upsampling(Benchmark[CloudMethod, CloudPreset]):
+    """Train a flow from interpolations to dense clouds, and try it on shapes it has not seen."""
+
+    name = "pointcloud/upsampling"
+    summary = "four times as many points of a surface, on shapes that were held out"
+    data = (
+        "superquadrics, rings and turned shapes of random proportions; presets cpu and gpu add the "
+        "parts of Meta-World's objects, and try other objects of it, a bunny and a cow"
+    )
+    licence = "generated here; Meta-World MIT; bunny and cow none stated"
+    protocol = (
+        "Sparse and dense clouds are even selections (farthest points) of independent uniform "
+        "draws from a surface of root mean square radius 1, turned at random. Shapes are split: no "
+        "object is in both parts. Chamfer distance is squared, mean both ways, times 1000; earth "
+        "mover's distance is by the exact assignment, times 100; off the surface is the mean "
+        "distance to 16 times as many points of it, times 100, which is not zero for points on it."
+    )
+    baselines = {  # noqa: RUF012
+        "interpolation": "midpoints of neighbours",
+        "exact": "another dense cloud of the surface",
+    }
+    methods = {  # noqa: RUF012
+        method.name: method
+        for method in (
+            CloudMethod(
+                name="aligned", summary="from jittered midpoints, in the order of least work"
+            ),
+            CloudMethod(name="unaligned", summary="the same in random order", align=False),
+        )
+    }
+    presets = {  # noqa: RUF012
+        "demo": _DEMO,
+        "cpu": _CPU,
+        "gpu": _GPU,
+    }
+    metrics = (
+        Metric("chamfer", "Chamfer x 1000"),
+        Metric("emd", "earth mover's x 100"),
+        Metric("off", "off the surface x 100"),
+        Metric("seconds_training", "training, s", "", 0),
+    )
+
+    def run(self, task: CloudTask) -> Outcome:
+        preset, method = task.preset, task.method
+        generator = torch.Generator().manual_seed(task.seed)
+        train, test = (
+            CloudSet.of(
+                surfaces(part, shapes, files=preset.files, data_root=task.data_root),
+                count,
+                preset.sparse,
+                preset.factor,
+                generator=generator,
+            )
+            for part, shapes, count in (
+                ("train", preset.shapes, preset.clouds),
+                ("test", preset.samples, preset.samples),
+            )
+        )
+        flow = UpsamplingFlow(_network(preset, task.seed), jitter=method.jitter)
+        rows = flow.pairs(train.sparse, train.dense, align=method.align, generator=generator)
+        watched = max(1, preset.clouds // 10)
+        data = TensorData(
+            _part(rows, slice(watched, None)),
+            _part(rows, slice(watched)),
+            batch_size=preset.batch,
+            val_batch_size=preset.batch,
+            seed=task.seed,
+        )
+        result = fit_network(flow.network, flow.objective, data, task)
+        network = load_fitted(result.checkpoint, preset, _network(preset, task.seed))
+        trained = UpsamplingFlow(network, jitter=method.jitter)
+        drawn = {n: _drawn(trained, test.sparse, n, task) for n in {*COUNTS, method.evaluations}}
+        surface = uniform_clouds(
+            test.surfaces, test.turns, _SURFACE * test.dense.shape[1], generator=generator
+        )
+        again = even_clouds(test.surfaces, test.turns, test.dense.shape[1], generator=generator)
+        found = {n: scores(x, test.dense, surface) for n, x in drawn.items()}
+        x = drawn[method.evaluations]
+        middles = interpolate(test.sparse, preset.factor)
+        metrics = dict(found[method.evaluations])
+        for n, values in found.items():
+            metrics |= {f"{name}_{n}": value for name, value in values.items()}
+        for name, cloud in (("interpolation", middles), ("exact", again)):
+            values = scores(cloud, test.dense, surface)
+            metrics |= {f"{name}/{key}": value for key, value in values.items()}
+        metrics["seconds_training"] = result.seconds
+        metrics["parameters"] = float(sum(p.numel() for p in network.parameters()))
+        shown = slice(0, _SHOWN)
+        return Outcome(
+            metrics=metrics,
+            nfe=method.evaluations,
+            arrays={
+                **loss_arrays(result.log),
+                "curve_nfe": np.array(COUNTS),
+                "curve": np.array([found[n]["emd"] for n in COUNTS]),
+                "curve_interpolation": np.array(metrics["interpolation/emd"]),
+                "curve_floor": np.array(metrics["exact/emd"]),
+                "sparse": test.sparse[shown].numpy(),
+                "interpolated": middles[shown].numpy(),
+                "samples": x[shown].numpy(),
+                "points": test.dense[shown].numpy(),
+            },
+            notes={"shown": ", ".join(test.names[shown])},
+        )
+
+    def figures(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
+        from flowatlas.plots import loss_curve
+        from flowatlas_robotics.cloud_plots import clouds, upsampling_curve
+
+        panels = {
+            "given": arrays["sparse"],
+            "interpolation": arrays["interpolated"],
+            "flow": arrays["samples"],
+            "surface": arrays["points"],
+        }
+        return {
+            "held-out shapes": clouds(panels, title=title),
+            "earth mover's distance against evaluations": upsampling_curve(
+                arrays["curve_nfe"],
+                arrays["curve"],
+                interpolation=float(arrays["curve_interpolation"]),
+                floor=float(arrays["curve_floor"]),
+                title=title,
+            ),
+            "loss": loss_curve(
+                arrays["loss_steps"],
+                arrays["loss"],
+                validation=(arrays["validation_steps"], arrays["validation"]),
+                title=title,
+            ),
+        }
+
+
+def _network(preset: CloudPreset, seed: int) -> PointUpsampler:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PointUpsampler(preset.width, preset.depth)
+
+
+def _part(rows: Mapping[str, object], part: slice) -> dict[str, object]:
+    """Some rows of what `UpsamplingFlow.pairs` gives."""
+    found: dict[str, object] = {}
+    for name, value in rows.items():
+        if isinstance(value, Tensor):
+            found[name] = value[part]
+        elif isinstance(value, Mapping):
+            found[name] = _part(value, part)
+    return found
+
+
+def _drawn(flow: UpsamplingFlow, sparse: Tensor, steps: int, task: CloudTask) -> Tensor:
+    """Upsampled clouds, on the CPU, a batch at a time."""
+    generator = torch.Generator().manual_seed(task.seed + 1)
+    device = task.preset.torch_device
+    return torch.cat(
+        [
+            flow.upsample(
+                part.to(device), task.preset.factor, steps=steps, generator=generator
+            ).cpu()
+            for part in sparse.split(task.preset.batch)
+        ]
+    )
+
+
+UPSAMPLING = Upsampling()
