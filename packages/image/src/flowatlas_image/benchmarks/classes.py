@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flowatlas.benchmarks import Benchmark, Metric, Outcome, Task
+from flowatlas.benchmarks import Fitted, Metric, Outcome, SystemBenchmark, Task
 from flowatlas.benchmarks.contract import Array
 from flowatlas.networks import Classes
 from flowatlas.objectives import FlowMatching
-from flowatlas.paths import AffinePath
-from flowatlas_image.benchmarks.flow import CURVES, Flow, completion, curves, kept
+from flowatlas_image.benchmarks.flow import CURVES, completion, curves, draw, kept
 from flowatlas_image.benchmarks.masks import given_pixels
 from flowatlas_image.benchmarks.method import ImageMethod, ImagePreset
 from flowatlas_image.benchmarks.scores import Judge, class_gaussians
 from flowatlas_image.data import ImageParts, ImageSet, LabelledImages
 from flowatlas_image.metrics import class_accuracy, train_classifier
 from flowatlas_image.networks import UNet
+from flowatlas_image.system import ImageSystem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ _SHOWN = 8
 
 
 @dataclass(frozen=True)
-class ImageBenchmark(Benchmark[ImageMethod, ImagePreset]):
+class ImageBenchmark(SystemBenchmark[ImageMethod, ImagePreset, ImageSystem]):
     """Train a class-conditional U-Net; score its samples and its completions beside test images.
 
     Attributes:
@@ -80,7 +80,7 @@ class ImageBenchmark(Benchmark[ImageMethod, ImagePreset]):
     def __post_init__(self) -> None:
         object.__setattr__(self, "baselines", dict(self.baselines))
 
-    def run(self, task: ImageTask) -> Outcome:
+    def train(self, task: ImageTask) -> Fitted[ImageSystem]:
         # Lightning takes seconds to import, and lists of benchmarks do not need it.
         from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
         from flowatlas.training import TensorData
@@ -88,8 +88,14 @@ class ImageBenchmark(Benchmark[ImageMethod, ImagePreset]):
         preset, method = task.preset, task.method
         parts = self.images.load(task.data_root)
         watched, train = parts.train.divided(min(_WATCHED, len(parts.train) // 10), task.seed)
-        path = AffinePath(point_ndim=0)
-        objective = FlowMatching(path, coupling=method.build_coupling())
+        network = _network(parts, task)
+        system = ImageSystem(
+            network=network,
+            classes=parts.classes,
+            scale=method.scale,
+            solver_name=method.solver,
+            steps=method.steps(method.evaluations),
+        )
         data = TensorData(
             _rows(train, task),
             _rows(watched, task),
@@ -98,10 +104,20 @@ class ImageBenchmark(Benchmark[ImageMethod, ImagePreset]):
             val_batch_size=preset.batch,
             seed=task.seed,
         )
-        result = fit_network(
-            _network(parts, task), objective, data, task, condition_dropout=method.dropout
+        objective = FlowMatching(system.path, coupling=method.build_coupling())
+        result = fit_network(network, objective, data, task, condition_dropout=method.dropout)
+        trained = load_fitted(result.checkpoint, preset, _network(parts, task))
+        assert isinstance(trained, UNet)
+        return Fitted(
+            system=replace(system, network=trained),
+            steps=result.step,
+            seconds=result.seconds,
+            losses=loss_arrays(result.log),
         )
-        field = load_fitted(result.checkpoint, preset, _network(parts, task))
+
+    def score(self, fitted: Fitted[ImageSystem], task: ImageTask) -> Outcome:
+        preset, method, system = task.preset, task.method, fitted.system
+        parts = self.images.load(task.data_root)
         device = preset.torch_device
         classifier = train_classifier(
             parts.train.x_1.to(device),
@@ -110,21 +126,24 @@ class ImageBenchmark(Benchmark[ImageMethod, ImagePreset]):
             steps=preset.classifier_steps,
         )
         judge = Judge.of(classifier, parts.test)
-        flow = Flow.of(field, path, parts, task)
-        x = flow.draw(method.evaluations, method)
-        quality, metrics = curves(flow, judge, x)
-        completed, found = completion(flow, judge)
-        metrics |= {**judge.scores(x, flow.labels), **_baselines(parts, judge, flow.labels)}
-        metrics |= {"seconds_training": result.seconds, "steps": float(result.step)}
-        metrics |= found | {"parameters": float(sum(p.numel() for p in field.parameters()))}
-        rows = _by_class(flow.labels, len(parts.classes))
+        # Classes as often as in the test set, which is what samples are compared with.
+        generator = torch.Generator().manual_seed(task.seed)
+        order = torch.randint(len(parts.test), (preset.samples,), generator=generator)
+        labels = parts.test.labels[order].to(device)
+        x = draw(system, labels, task, method, method.evaluations)
+        quality, metrics = curves(system, labels, judge, task, x)
+        completed, found = completion(system, parts, judge, task)
+        metrics |= {**judge.scores(x, labels), **_baselines(parts, judge, labels), **found}
+        metrics |= {"seconds_training": fitted.seconds, "steps": float(fitted.steps)}
+        metrics["parameters"] = float(sum(p.numel() for p in system.network.parameters()))
+        rows = _by_class(labels, len(parts.classes))
         test_rows = _by_class(parts.test.labels, len(parts.classes))
         return Outcome(
             metrics=metrics,
             nfe=method.nfe,
             arrays={
                 **quality,
-                **loss_arrays(result.log),
+                **fitted.losses,
                 **completed,
                 "curve_floor": np.array(metrics["exact/fd"]),
                 "samples": kept(x[rows]),

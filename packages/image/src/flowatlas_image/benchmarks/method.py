@@ -64,7 +64,11 @@ class ImageMethod(Method):
         """The solver that asks for the field so often; Euler for a single time."""
         if self.solver == "euler" or evaluations < 2:
             return Euler(steps=evaluations)
-        return Midpoint(steps=evaluations // 2)
+        return Midpoint(steps=self.steps(evaluations))
+
+    def steps(self, evaluations: int) -> int:
+        """Steps of the solver for so many evaluations."""
+        return evaluations if self.solver == "euler" else evaluations // 2
 
 
 @dataclass(frozen=True, kw_only=True)
