@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flowatlas.errors import ConfigError, DataError, ShapeError
+from flowatlas.solvers import Euler
 from flowatlas_robotics.clouds import (
     PointEncoder,
     PointUpsampler,
@@ -160,7 +161,7 @@ def test_the_exact_field_of_one_shape_is_reached() -> None:
             return x_1 - x_0
 
     known = UpsamplingFlow(Straight(), jitter=0.2)
-    found = known.upsample(sparse, 2, steps=3, generator=torch.Generator().manual_seed(5))
+    found = known.upsample(sparse, 2, solver=Euler(3), generator=torch.Generator().manual_seed(5))
     assert torch.allclose(chamfer_distance(found, dense), torch.zeros(1), atol=1e-8)
     # In units of the spacing, around the mean of what is given.
     given = rows["condition"]["sparse"]  # type: ignore[index]
@@ -178,7 +179,7 @@ def test_results_follow_the_unit() -> None:
     flow = UpsamplingFlow(awake(PointUpsampler(8, 1, 1, 4)))
     sparse = normal(2, 20, 3)
     made, larger = (
-        flow.upsample(x, 3, steps=2, generator=torch.Generator().manual_seed(0))
+        flow.upsample(x, 3, solver=Euler(2), generator=torch.Generator().manual_seed(0))
         for x in (sparse, 2 * sparse)
     )
     assert made.shape == (2, 60, 3)

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["clouds", "upsampling_curve"]
 
 Array = NDArray[Any]
+_COLOURS = {"flow": MODEL, "surface": DATA}
 
 
 def clouds(panels: Mapping[str, Array], *, title: str = "") -> Figure:
     """Clouds in rows, one kind a column; what is far is pale.
 
     Args:
-        panels: `(rows, points, 3)` by the name of the column; the last column is data.
+        panels: `(rows, points, 3)` by the name of the column: `"flow"` has the colour of models,
+            `"surface"` that of data; the last column sets the scale.
         title: of the whole.
     """
     rows = len(next(iter(panels.values())))
@@ -40,7 +42,7 @@ def clouds(panels: Mapping[str, Array], *, title: str = "") -> Figure:
                     points[order, 0],
                     points[order, 1],
                     s=3,
-                    c=DATA if name == last else MODEL if name == "flow" else INK,
+                    c=_COLOURS.get(name, INK),
                     alpha=0.15 + 0.85 * near,
                     linewidths=0,
                 )

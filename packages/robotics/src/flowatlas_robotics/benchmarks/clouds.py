@@ -13,21 +13,15 @@ from torch import Tensor
 from flowatlas.data import find
 from flowatlas.data.meshes import BUNNY, SPOT
 from flowatlas.manifolds import SO3
+from flowatlas_robotics.clouds.draws import even_clouds
 from flowatlas_robotics.clouds.meshes import Surface, read_surface
-from flowatlas_robotics.clouds.neighbours import farthest_points, gather
 from flowatlas_robotics.clouds.packaged import metaworld_surfaces
-from flowatlas_robotics.clouds.shapes import random_surface
+from flowatlas_robotics.clouds.shapes import FIRST_HELD_OUT, random_surface
 
-__all__ = ["HELD_OUT", "CloudSet", "even_clouds", "surfaces", "uniform_clouds"]
+__all__ = ["HELD_OUT", "CloudSet", "surfaces"]
 
 #: Objects of Meta-World that nothing is learned from, with all their parts.
 HELD_OUT = ("basketball", "coffeemachine", "faucet", "hammer", "lever", "thermos", "xyz_base")
-#: Seeds of held-out generated shapes begin here.
-_FIRST_HELD_OUT = 1_000_000
-#: Uniform draws for each point of an even selection.
-_DRAWS = 4
-#: Clouds that are thinned out together.
-_CHUNK = 50
 
 
 @dataclass(frozen=True)
@@ -77,34 +71,6 @@ class CloudSet:
         return cls(names, chosen, turns, few, many)
 
 
-def uniform_clouds(
-    chosen: Sequence[Surface],
-    turns: Tensor,
-    points: int,
-    *,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Uniform draws from turned surfaces, `(n, points, 3)`."""
-    x = torch.stack([surface.sample(points, generator=generator) for surface in chosen])
-    return x @ turns.mT
-
-
-def even_clouds(
-    chosen: Sequence[Surface],
-    turns: Tensor,
-    points: int,
-    *,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Even selections of four times as many uniform draws, `(n, points, 3)`."""
-    made = []
-    for first in range(0, len(chosen), _CHUNK):
-        rows = slice(first, first + _CHUNK)
-        x = uniform_clouds(chosen[rows], turns[rows], _DRAWS * points, generator=generator)
-        made.append(gather(x, farthest_points(x, points).unsqueeze(-1)).squeeze(2))
-    return torch.cat(made)
-
-
 def surfaces(
     part: str, generated: int, *, files: bool, data_root: Path | None = None
 ) -> dict[str, Surface]:
@@ -121,7 +87,7 @@ def surfaces(
         CapabilityError: Meta-World is not installed.
     """
     held_out = part == "test"
-    first = _FIRST_HELD_OUT if held_out else 0
+    first = FIRST_HELD_OUT if held_out else 0
     found: dict[str, Surface] = {}
     if files and held_out:
         for data in (BUNNY, SPOT):

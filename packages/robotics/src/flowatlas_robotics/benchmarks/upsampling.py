@@ -11,24 +11,22 @@ import torch
 from torch import Tensor
 
 from flowatlas.benchmarks.config import require
-from flowatlas.benchmarks.contract import Array, Benchmark, Metric, Outcome, Task
-from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
+from flowatlas.benchmarks.contract import Array, Metric, Outcome, Task
 from flowatlas.benchmarks.method import Method
 from flowatlas.benchmarks.preset import Preset
-from flowatlas.training import TensorData
-from flowatlas_robotics.benchmarks.clouds import (
-    CloudSet,
-    even_clouds,
-    surfaces,
-    uniform_clouds,
-)
+from flowatlas.benchmarks.system_benchmark import Fitted, SystemBenchmark
+from flowatlas.solvers import Euler
+from flowatlas_robotics.benchmarks.clouds import CloudSet, surfaces
 from flowatlas_robotics.clouds import (
     PointUpsampler,
     UpsamplingFlow,
+    UpsamplingSystem,
     chamfer_distance,
     earth_movers_distance,
+    even_clouds,
     interpolate,
     surface_distance,
+    uniform_clouds,
 )
 
 if TYPE_CHECKING:
@@ -131,7 +129,7 @@ def scores(x: Tensor, dense: Tensor, surface: Tensor) -> dict[str, float]:
     }
 
 
-class Upsampling(Benchmark[CloudMethod, CloudPreset]):
+class Upsampling(SystemBenchmark[CloudMethod, CloudPreset, UpsamplingSystem]):
     """Train a flow from interpolations to dense clouds, and try it on shapes it has not seen."""
 
     name = "pointcloud/upsampling"
@@ -173,22 +171,13 @@ class Upsampling(Benchmark[CloudMethod, CloudPreset]):
         Metric("seconds_training", "training, s", "", 0),
     )
 
-    def run(self, task: CloudTask) -> Outcome:
+    def train(self, task: CloudTask) -> Fitted[UpsamplingSystem]:
+        from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
+        from flowatlas.training import TensorData
+
         preset, method = task.preset, task.method
         generator = torch.Generator().manual_seed(task.seed)
-        train, test = (
-            CloudSet.of(
-                surfaces(part, shapes, files=preset.files, data_root=task.data_root),
-                count,
-                preset.sparse,
-                preset.factor,
-                generator=generator,
-            )
-            for part, shapes, count in (
-                ("train", preset.shapes, preset.clouds),
-                ("test", preset.samples, preset.samples),
-            )
-        )
+        train = _clouds("train", preset.shapes, preset.clouds, task, generator)
         flow = UpsamplingFlow(_network(preset, task.seed), jitter=method.jitter)
         rows = flow.pairs(train.sparse, train.dense, align=method.align, generator=generator)
         watched = max(1, preset.clouds // 10)
@@ -201,36 +190,54 @@ class Upsampling(Benchmark[CloudMethod, CloudPreset]):
         )
         result = fit_network(flow.network, flow.objective, data, task)
         network = load_fitted(result.checkpoint, preset, _network(preset, task.seed))
-        trained = UpsamplingFlow(network, jitter=method.jitter)
-        drawn = {n: _drawn(trained, test.sparse, n, task) for n in {*COUNTS, method.evaluations}}
-        surface = uniform_clouds(
-            test.surfaces, test.turns, _SURFACE * test.dense.shape[1], generator=generator
+        assert isinstance(network, PointUpsampler)
+        return Fitted(
+            system=UpsamplingSystem(
+                network=network,
+                jitter=method.jitter,
+                sparse=preset.sparse,
+                factor=preset.factor,
+                steps=method.evaluations,
+            ),
+            steps=result.step,
+            seconds=result.seconds,
+            losses=loss_arrays(result.log),
         )
-        again = even_clouds(test.surfaces, test.turns, test.dense.shape[1], generator=generator)
+
+    def score(self, fitted: Fitted[UpsamplingSystem], task: CloudTask) -> Outcome:
+        preset, count = task.preset, task.method.evaluations
+        generator = torch.Generator().manual_seed(task.seed + 1)
+        test = _clouds("test", preset.samples, preset.samples, task, generator)
+        points = test.dense.shape[1]
+        surface = uniform_clouds(test.surfaces, test.turns, _SURFACE * points, generator=generator)
+        again = even_clouds(test.surfaces, test.turns, points, generator=generator)
+        drawn = {
+            n: fitted.system.upsample(test.sparse, seed=task.seed, solver=Euler(n))
+            for n in {*COUNTS, count}
+        }
         found = {n: scores(x, test.dense, surface) for n, x in drawn.items()}
-        x = drawn[method.evaluations]
         middles = interpolate(test.sparse, preset.factor)
-        metrics = dict(found[method.evaluations])
+        metrics = dict(found[count])
         for n, values in found.items():
             metrics |= {f"{name}_{n}": value for name, value in values.items()}
         for name, cloud in (("interpolation", middles), ("exact", again)):
             values = scores(cloud, test.dense, surface)
             metrics |= {f"{name}/{key}": value for key, value in values.items()}
-        metrics["seconds_training"] = result.seconds
-        metrics["parameters"] = float(sum(p.numel() for p in network.parameters()))
+        metrics["seconds_training"] = fitted.seconds
+        metrics["parameters"] = float(sum(p.numel() for p in fitted.system.network.parameters()))
         shown = slice(0, _SHOWN)
         return Outcome(
             metrics=metrics,
-            nfe=method.evaluations,
+            nfe=count,
             arrays={
-                **loss_arrays(result.log),
+                **fitted.losses,
                 "curve_nfe": np.array(COUNTS),
                 "curve": np.array([found[n]["emd"] for n in COUNTS]),
                 "curve_interpolation": np.array(metrics["interpolation/emd"]),
                 "curve_floor": np.array(metrics["exact/emd"]),
                 "sparse": test.sparse[shown].numpy(),
                 "interpolated": middles[shown].numpy(),
-                "samples": x[shown].numpy(),
+                "samples": drawn[count][shown].numpy(),
                 "points": test.dense[shown].numpy(),
             },
             notes={"shown": ", ".join(test.names[shown])},
@@ -281,18 +288,12 @@ def _part(rows: Mapping[str, object], part: slice) -> dict[str, object]:
     return found
 
 
-def _drawn(flow: UpsamplingFlow, sparse: Tensor, steps: int, task: CloudTask) -> Tensor:
-    """Upsampled clouds, on the CPU, a batch at a time."""
-    generator = torch.Generator().manual_seed(task.seed + 1)
-    device = task.preset.torch_device
-    return torch.cat(
-        [
-            flow.upsample(
-                part.to(device), task.preset.factor, steps=steps, generator=generator
-            ).cpu()
-            for part in sparse.split(task.preset.batch)
-        ]
-    )
+def _clouds(
+    part: str, shapes: int, count: int, task: CloudTask, generator: torch.Generator
+) -> CloudSet:
+    preset = task.preset
+    known = surfaces(part, shapes, files=preset.files, data_root=task.data_root)
+    return CloudSet.of(known, count, preset.sparse, preset.factor, generator=generator)
 
 
 UPSAMPLING = Upsampling()

@@ -1,5 +1,7 @@
 """Clouds of points: neighbours, shapes and files, and flows from few points to many."""
 
+from flowatlas_robotics.clouds.draws import even_clouds as even_clouds
+from flowatlas_robotics.clouds.draws import uniform_clouds as uniform_clouds
 from flowatlas_robotics.clouds.encoder import PointEncoder as PointEncoder
 from flowatlas_robotics.clouds.files import read_points as read_points
 from flowatlas_robotics.clouds.files import write_points as write_points
@@ -15,4 +17,6 @@ from flowatlas_robotics.clouds.neighbours import farthest_points as farthest_poi
 from flowatlas_robotics.clouds.neighbours import nearest as nearest
 from flowatlas_robotics.clouds.neighbours import spacing as spacing
 from flowatlas_robotics.clouds.shapes import random_surface as random_surface
+from flowatlas_robotics.clouds.system import UpsampledClouds as UpsampledClouds
+from flowatlas_robotics.clouds.system import UpsamplingSystem as UpsamplingSystem
 from flowatlas_robotics.clouds.upsampler import PointUpsampler as PointUpsampler

@@ -12,7 +12,7 @@ from flowatlas.errors import ConfigError
 from flowatlas.objectives import FlowMatching
 from flowatlas.paths import AffinePath
 from flowatlas.sampling import sample
-from flowatlas.solvers import Euler
+from flowatlas.solvers import Euler, Solver
 from flowatlas_robotics.clouds.interpolation import check_factor, interpolate
 from flowatlas_robotics.clouds.metrics import assignment
 from flowatlas_robotics.clouds.neighbours import check_cloud, spacing
@@ -111,7 +111,7 @@ class UpsamplingFlow:
         sparse: Tensor,
         factor: int = 4,
         *,
-        steps: int = 4,
+        solver: Solver | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """As many points of the surface that sparse ones tell of, `(batch, factor * n, 3)`.
@@ -119,7 +119,7 @@ class UpsamplingFlow:
         Args:
             sparse: `(batch, n, 3)`, in any unit.
             factor: how many times as many; the network is best at what it was trained for.
-            steps: of Euler's method.
+            solver: four steps of Euler's method if None.
             generator: of the jitter.
 
         Raises:
@@ -134,7 +134,7 @@ class UpsamplingFlow:
             self.path,
             x_init=self._start(given, factor, generator),
             condition={"sparse": given},
-            solver=Euler(steps),
+            solver=Euler(4) if solver is None else solver,
         )
         return x * unit + centre
 

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from flowatlas_robotics.clouds.meshes import Surface
 
-__all__ = ["random_surface"]
+__all__ = ["FIRST_HELD_OUT", "random_surface"]
 
+#: Seeds from here on are kept for trials: nothing learns from them.
+FIRST_HELD_OUT = 1_000_000
 #: Cells of the grid of angles, each way.
 _CELLS = 48
 #: Waves in the profile of a turned shape.
