@@ -154,7 +154,6 @@ def test_the_exact_field_of_one_shape_is_reached() -> None:
     flow = UpsamplingFlow(PointUpsampler(8, 1), jitter=0.2)
     rows = flow.pairs(sparse, dense, generator=torch.Generator().manual_seed(5))
     x_0, x_1 = rows["x_0"], rows["x_1"]
-    assert isinstance(x_0, Tensor) and isinstance(x_1, Tensor)
 
     class Straight(torch.nn.Module):
         def forward(self, x: Tensor, t: Tensor, condition: object) -> Tensor:
@@ -164,14 +163,14 @@ def test_the_exact_field_of_one_shape_is_reached() -> None:
     found = known.upsample(sparse, 2, solver=Euler(3), generator=torch.Generator().manual_seed(5))
     assert torch.allclose(chamfer_distance(found, dense), torch.zeros(1), atol=1e-8)
     # In units of the spacing, around the mean of what is given.
-    given = rows["condition"]["sparse"]  # type: ignore[index]
+    given = rows["condition"]["sparse"]
     assert float(spacing(given)) == pytest.approx(1, rel=1e-5)
     assert torch.allclose(given.mean(1), torch.zeros(1, 3), atol=1e-5)
     # The loss of the exact field is zero; in another order it is not.
     loss = flow.objective(Straight(), x_1, x_0=x_0, condition=rows["condition"]).loss
     assert float(loss) == pytest.approx(0, abs=1e-10)
     rows = flow.pairs(sparse, dense, align=False, generator=torch.Generator().manual_seed(5))
-    assert not torch.equal(rows["x_1"], x_1)  # type: ignore[arg-type]
+    assert not torch.equal(rows["x_1"], x_1)
 
 
 def test_results_follow_the_unit() -> None:
@@ -184,6 +183,7 @@ def test_results_follow_the_unit() -> None:
     )
     assert made.shape == (2, 60, 3)
     assert torch.allclose(2 * made, larger, atol=1e-4)
+    assert flow.upsample(sparse, 7).shape == (2, 140, 3)
 
 
 def test_points_of_a_surface_are_uniform() -> None:

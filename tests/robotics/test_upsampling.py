@@ -12,7 +12,7 @@ import torch
 from flowatlas import load_system
 from flowatlas.benchmarks import run
 from flowatlas.cli import main
-from flowatlas.errors import ConfigError
+from flowatlas.errors import ConfigError, DataError
 from flowatlas.plots import png
 from flowatlas.solvers import Euler
 from flowatlas_robotics.benchmarks.clouds import HELD_OUT, CloudSet, surfaces
@@ -129,6 +129,14 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     kept = load_system((tmp_path / result.arrays).parent / "system")
     assert isinstance(kept, UpsamplingSystem)
     assert (kept.sparse, kept.factor, kept.steps) == (24, 4, 4)
+
+
+def test_absent_files_are_told_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowatlas.data.files.cache_directory", lambda: tmp_path / "cache")
+    with pytest.raises(DataError, match="mesh/bunny was not found"):
+        run(UPSAMPLING, preset="cpu", output=tmp_path, data_root=tmp_path)
 
 
 def test_sampled_by_the_command_line(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -177,6 +177,8 @@ class Upsampling(SystemBenchmark[CloudMethod, CloudPreset, UpsamplingSystem]):
 
         preset, method = task.preset, task.method
         generator = torch.Generator().manual_seed(task.seed)
+        # Files that are missing are to be told before training, not after.
+        surfaces("test", 1, files=preset.files, data_root=task.data_root)
         train = _clouds("train", preset.shapes, preset.clouds, task, generator)
         flow = UpsamplingFlow(_network(preset, task.seed), jitter=method.jitter)
         rows = flow.pairs(train.sparse, train.dense, align=method.align, generator=generator)
@@ -277,15 +279,12 @@ def _network(preset: CloudPreset, seed: int) -> PointUpsampler:
         return PointUpsampler(preset.width, preset.depth)
 
 
-def _part(rows: Mapping[str, object], part: slice) -> dict[str, object]:
+def _part(rows: Mapping[str, Any], part: slice) -> dict[str, Any]:
     """Some rows of what `UpsamplingFlow.pairs` gives."""
-    found: dict[str, object] = {}
-    for name, value in rows.items():
-        if isinstance(value, Tensor):
-            found[name] = value[part]
-        elif isinstance(value, Mapping):
-            found[name] = _part(value, part)
-    return found
+    return {
+        name: _part(value, part) if isinstance(value, Mapping) else value[part]
+        for name, value in rows.items()
+    }
 
 
 def _clouds(

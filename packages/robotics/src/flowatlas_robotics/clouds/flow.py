@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +85,7 @@ class UpsamplingFlow:
         *,
         align: bool = True,
         generator: torch.Generator | None = None,
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         """What the network is trained on: `x_0`, `x_1` and the condition, as `TensorData` takes it.
 
         Args:
@@ -139,7 +140,7 @@ class UpsamplingFlow:
         return x * unit + centre
 
     def _start(self, given: Tensor, factor: int, generator: torch.Generator | None) -> Tensor:
-        x = interpolate(given, factor)
+        x = interpolate(given, factor, neighbours=max(8, 2 * (factor - 1)))
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
         return x + self.jitter * noise
 
