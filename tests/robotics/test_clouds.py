@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import permutations
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
@@ -31,6 +32,8 @@ from flowatlas_robotics.clouds import (
     write_points,
 )
 
+N = TypeVar("N", bound=torch.nn.Module)
+
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -40,7 +43,7 @@ def shuffled(count: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(3))
 
 
-def awake(network: torch.nn.Module) -> torch.nn.Module:
+def awake(network: N) -> N:
     """With weights where the network begins with zeros, so that something can go wrong."""
     with torch.no_grad():
         for i, weight in enumerate(network.parameters()):
@@ -157,7 +160,8 @@ def test_the_exact_field_of_one_shape_is_reached() -> None:
 
     class Straight(torch.nn.Module):
         def forward(self, x: Tensor, t: Tensor, condition: object) -> Tensor:
-            return x_1 - x_0
+            velocity: Tensor = x_1 - x_0
+            return velocity
 
     known = UpsamplingFlow(Straight(), jitter=0.2)
     found = known.upsample(sparse, 2, solver=Euler(3), generator=torch.Generator().manual_seed(5))

@@ -41,7 +41,8 @@ def earth_movers_distance(x: Tensor, y: Tensor) -> Tensor:
     Reference: as for `chamfer_distance`.
     """
     moved = y.gather(1, assignment(x, y, power=1).unsqueeze(-1).expand_as(y))
-    return (x - moved).norm(dim=-1).mean(1)
+    found: Tensor = (x - moved).norm(dim=-1).mean(1)
+    return found
 
 
 def surface_distance(x: Tensor, surface: Tensor) -> Tensor:
