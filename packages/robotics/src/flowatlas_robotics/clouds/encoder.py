@@ -13,12 +13,12 @@ __all__ = ["EdgeConvolution", "PointEncoder"]
 
 
 class EdgeConvolution(nn.Module):
-    r"""What a point hears from its neighbours: $W \max_j \operatorname{silu}(A h_i + B g_j +
-    C [p_j - p_i, |p_j - p_i|])$.
+    r"""What a point hears from its neighbours: $W [\max_j e_{ij}, \operatorname{mean}_j e_{ij}]$
+    with $e_{ij} = \operatorname{silu}(A h_i + B g_j + C [p_j - p_i, |p_j - p_i|])$.
 
-    Only differences of places enter, so that nothing changes when all points are moved, and the
-    maximum does not know the order of the neighbours. The matrix W acts after the maximum, on
-    points instead of pairs.
+    Only differences of places enter, so that nothing changes when all points are moved, and neither
+    the maximum nor the mean knows the order of the neighbours: one tells what is there, the other
+    where more of it is. The matrix W acts on points instead of pairs.
 
     Args:
         width: of the features of points and of neighbours.
@@ -29,7 +29,7 @@ class EdgeConvolution(nn.Module):
         self.own = nn.Linear(width, width)
         self.other = nn.Linear(width, width, bias=False)
         self.place = nn.Linear(4, width, bias=False)
-        self.out = nn.Linear(width, width)
+        self.out = nn.Linear(2 * width, width)
 
     def forward(self, h: Tensor, x: Tensor, g: Tensor, y: Tensor, index: Tensor) -> Tensor:
         """New features of the points, `(batch, n, width)`.
@@ -44,7 +44,8 @@ class EdgeConvolution(nn.Module):
         apart = gather(y, index) - x.unsqueeze(2)
         edges = self.place(torch.cat([apart, apart.norm(dim=-1, keepdim=True)], -1))
         edges = edges + gather(self.other(g), index) + self.own(h).unsqueeze(2)
-        found: Tensor = self.out(silu(edges).amax(2))
+        heard = silu(edges)
+        found: Tensor = self.out(torch.cat([heard.amax(2), heard.mean(2)], -1))
         return found
 
 
@@ -64,7 +65,8 @@ class PointEncoder(nn.Module):
         ShapeError: at a call, clouds of fewer points than neighbours.
 
     Reference: Dynamic Graph CNN for Learning on Point Clouds, Wang et al., 2018, arXiv:1801.07829;
-    here neighbours are near in space in all layers, and the perceptron of an edge has one layer.
+    here neighbours are near in space in all layers, the perceptron of an edge has one layer, and
+    means stand beside the maxima.
 
     Example:
         ```python

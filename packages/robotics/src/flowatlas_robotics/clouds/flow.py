@@ -62,7 +62,7 @@ class UpsamplingFlow:
     """
 
     network: nn.Module
-    jitter: float = 0.1
+    jitter: float = 0.02
 
     def __post_init__(self) -> None:
         if not self.jitter >= 0:

@@ -16,12 +16,14 @@ __all__ = ["metaworld_surfaces"]
 #: plates are left out, of which few points see one side alone.
 _THICKNESS = 0.15
 _POINTS = 1000
+#: Least area at that size: frames of thin rods are left out (a sphere has 12.6).
+_AREA = 2.0
 
 
 def metaworld_surfaces() -> dict[str, Surface]:
-    """The parts of Meta-World's objects that are no plates, normalised, as `object/part`.
+    """The parts of Meta-World's objects, normalised, as `object/part`.
 
-    Parts of collision models and of nets are left out.
+    Plates, frames of rods, nets and parts of collision models are left out.
 
     Raises:
         CapabilityError: Meta-World is not installed.
@@ -38,6 +40,8 @@ def metaworld_surfaces() -> dict[str, Surface]:
         if "_col" in path.stem or "net" in path.stem:
             continue
         surface = read_surface(path).normalised()
+        if float(surface.areas.sum()) < _AREA:
+            continue
         points = surface.sample(_POINTS, generator=torch.Generator().manual_seed(0))
         if float(torch.linalg.eigvalsh(points.mT.cov()).clamp(min=0)[0].sqrt()) >= _THICKNESS:
             found[f"{path.relative_to(folder).parts[0]}/{path.stem}"] = surface

@@ -72,7 +72,7 @@ class UpsamplingSystem(System[UpsampledClouds]):
     name = "upsampling"
 
     network: PointUpsampler
-    jitter: float = 0.1
+    jitter: float = 0.02
     sparse: int = 128
     factor: int = 4
     steps: int = 4
