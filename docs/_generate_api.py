@@ -59,6 +59,7 @@ MODULES: dict[str, tuple[str, str] | None] = {
     "flowatlas_molecules.benchmarks": ("Molecules", "packages/molecules.md"),
     "flowatlas_audio": ("Audio", "packages/audio.md"),
     "flowatlas_robotics": ("Robotics", "packages/robotics.md"),
+    "flowatlas_robotics.clouds": ("Robotics", "packages/robotics.md"),
     "flowatlas_robotics.plots": ("Robotics", "packages/robotics.md"),
 }
 

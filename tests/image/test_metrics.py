@@ -187,6 +187,26 @@ def test_classifier_learns_and_is_the_same_twice() -> None:
     assert torch.equal(found[1].describe(x[300:])[0], features)
 
 
+def test_features_have_a_scale() -> None:
+    """A mean variance of 1 over the training images, however large the weights are."""
+    x, labels = normal(300, 1, 8, 8).float(), torch.arange(300) % 2
+    network = train_classifier(x, labels, 2, steps=30, batch=32)
+    features, classes = network.describe(x)
+    assert float(features.var(0).sum()) == pytest.approx(64, rel=1e-4)
+    assert float(features.min()) == 0
+    assert torch.equal(network(x).argmax(1), classes)
+    assert torch.allclose(network.features(x), features, atol=1e-5)
+    with torch.no_grad():
+        network.hidden.weight.mul_(7)
+        network.hidden.bias.mul_(7)
+    assert float(network.describe(x)[0].var(0).sum()) == pytest.approx(64 * 49, rel=1e-4)
+    network.standardise(x)
+    assert torch.allclose(network.describe(x)[0], features, atol=1e-4)
+    # Features that never vary are finite all the same.
+    network.standardise(x[:1].expand(5, -1, -1, -1))
+    assert bool(network.describe(x)[0].isfinite().all())
+
+
 def photographs() -> dict[str, Tensor]:
     """The two photographs of scikit-learn, cut to squares of 224 pixels."""
     from sklearn.datasets import load_sample_images

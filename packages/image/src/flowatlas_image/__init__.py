@@ -12,5 +12,6 @@ from flowatlas_image.networks import DiT as DiT
 from flowatlas_image.networks import UNet as UNet
 from flowatlas_image.scaling import from_pixels as from_pixels
 from flowatlas_image.scaling import to_pixels as to_pixels
+from flowatlas_image.system import ImageSystem as ImageSystem
 
 __version__ = _version("flowatlas-image")

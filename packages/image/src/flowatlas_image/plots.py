@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["class_grid", "completions", "sheet"]
+__all__ = ["class_grid", "completions", "image_sheet", "sheet"]
 
 Array = NDArray[Any]
 
@@ -35,6 +35,24 @@ def sheet(images: Array, columns: int, *, gap: int = 1) -> Array:
     for i, image in enumerate(np.clip((images.astype(np.float64) + 1) / 2, 0, 1)):
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
         made[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    return made
+
+
+def image_sheet(images: Array, columns: int, *, title: str = "") -> Figure:
+    """Images in rows.
+
+    Args:
+        images: `(n, C, H, W)` in [-1, 1].
+        columns: images in a row.
+        title: of the whole.
+    """
+    rows = -(-len(images) // columns)
+    with style():
+        made = figure(0.6 * columns + 0.4, 0.6 * rows + 0.6)
+        axes = made.subplots()
+        _show(axes, sheet(images, columns))
+        if title:
+            axes.set_title(title)
     return made
 
 

@@ -28,3 +28,4 @@ from flowatlas.data.toy import Checkerboard as Checkerboard
 from flowatlas.data.toy import EightGaussians as EightGaussians
 from flowatlas.data.toy import TwoMoons as TwoMoons
 from flowatlas.data.wrapped_mixture import WrappedMixture as WrappedMixture
+from flowatlas.manifolds._obj import read_obj as read_obj

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from flowatlas.benchmarks import Benchmark, Metric, Outcome, Task
+from flowatlas.benchmarks import Fitted, Metric, Outcome, SystemBenchmark, Task
 from flowatlas.benchmarks.contract import Array
-from flowatlas.guidance import ClassifierFree
 from flowatlas.networks import Classes
 from flowatlas.objectives import FlowMatching
-from flowatlas.paths import AffinePath
-from flowatlas.sampling import Replacement, sample
+from flowatlas_image.benchmarks.flow import CURVES, completion, curves, draw, kept
+from flowatlas_image.benchmarks.masks import given_pixels
 from flowatlas_image.benchmarks.method import ImageMethod, ImagePreset
 from flowatlas_image.benchmarks.scores import Judge, class_gaussians
-from flowatlas_image.data import ImageParts, ImageSet
+from flowatlas_image.data import ImageParts, ImageSet, LabelledImages
 from flowatlas_image.metrics import class_accuracy, train_classifier
 from flowatlas_image.networks import UNet
+from flowatlas_image.system import ImageSystem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,12 +33,10 @@ ImageTask = Task[ImageMethod, ImagePreset]
 _WATCHED = 1000
 #: Columns of the picture of classes, and images in that of completion.
 _SHOWN = 8
-#: Images sampled at once.
-_CHUNK = 250
 
 
 @dataclass(frozen=True)
-class ImageBenchmark(Benchmark[ImageMethod, ImagePreset]):
+class ImageBenchmark(SystemBenchmark[ImageMethod, ImagePreset, ImageSystem]):
     """Train a class-conditional U-Net; score its samples and its completions beside test images.
 
     Attributes:
@@ -71,16 +69,18 @@ class ImageBenchmark(Benchmark[ImageMethod, ImagePreset]):
     )
     protocol: str = (
         "Samples are compared with the test images in the features of a small classifier trained "
-        "here on the training images: FD-clf is no FID, and is comparable only within a table. "
+        "here on the training images, scaled to a mean variance of 1 there: FD-clf is no FID, and "
+        "is comparable only within a table. "
         "Classes of the samples are those of test images. Class accuracy is the classifier's "
         "opinion, which it has of test images as the row of training images says. Completions "
-        "have the lower half filled in by Replacement, without being told the class."
+        "have the lower half filled in without being told the class: by a network that was trained "
+        "with given pixels, or by Replacement."
     )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "baselines", dict(self.baselines))
 
-    def run(self, task: ImageTask) -> Outcome:
+    def train(self, task: ImageTask) -> Fitted[ImageSystem]:
         # Lightning takes seconds to import, and lists of benchmarks do not need it.
         from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
         from flowatlas.training import TensorData
@@ -88,20 +88,36 @@ class ImageBenchmark(Benchmark[ImageMethod, ImagePreset]):
         preset, method = task.preset, task.method
         parts = self.images.load(task.data_root)
         watched, train = parts.train.divided(min(_WATCHED, len(parts.train) // 10), task.seed)
-        path = AffinePath(point_ndim=0)
-        objective = FlowMatching(path, coupling=method.build_coupling())
+        network = _network(parts, task)
+        system = ImageSystem(
+            network=network,
+            classes=parts.classes,
+            scale=method.scale,
+            solver_name=method.solver,
+            steps=method.steps(method.evaluations),
+        )
         data = TensorData(
-            {"x_1": train.x_1, "condition": {"label": train.labels}},
-            {"x_1": watched.x_1, "condition": {"label": watched.labels}},
+            _rows(train, task),
+            _rows(watched, task),
             batch_size=preset.batch,
             # Optimal transport pairs within a batch: the loss is to mean the same as in training.
             val_batch_size=preset.batch,
             seed=task.seed,
         )
-        result = fit_network(
-            _network(parts, task), objective, data, task, condition_dropout=method.dropout
+        objective = FlowMatching(system.path, coupling=method.build_coupling())
+        result = fit_network(network, objective, data, task, condition_dropout=method.dropout)
+        trained = load_fitted(result.checkpoint, preset, _network(parts, task))
+        assert isinstance(trained, UNet)
+        return Fitted(
+            system=replace(system, network=trained),
+            steps=result.step,
+            seconds=result.seconds,
+            losses=loss_arrays(result.log),
         )
-        field = load_fitted(result.checkpoint, preset, _network(parts, task))
+
+    def score(self, fitted: Fitted[ImageSystem], task: ImageTask) -> Outcome:
+        preset, method, system = task.preset, task.method, fitted.system
+        parts = self.images.load(task.data_root)
         device = preset.torch_device
         classifier = train_classifier(
             parts.train.x_1.to(device),
@@ -110,25 +126,28 @@ class ImageBenchmark(Benchmark[ImageMethod, ImagePreset]):
             steps=preset.classifier_steps,
         )
         judge = Judge.of(classifier, parts.test)
-        flow = _Flow(field, path, parts, task)
-        x = flow.draw(method.evaluations, method.scale)
-        curves, metrics = _curves(flow, judge, x)
-        completion, completed = _completion(flow, judge)
-        metrics |= {**judge.scores(x, flow.labels), **_baselines(parts, judge, flow.labels)}
-        metrics |= {"seconds_training": result.seconds, "steps": float(result.step)}
-        metrics |= completed | {"parameters": float(sum(p.numel() for p in field.parameters()))}
-        rows = _by_class(flow.labels, len(parts.classes))
+        # Classes as often as in the test set, which is what samples are compared with.
+        generator = torch.Generator().manual_seed(task.seed)
+        order = torch.randint(len(parts.test), (preset.samples,), generator=generator)
+        labels = parts.test.labels[order].to(device)
+        x = draw(system, labels, task, method, method.evaluations)
+        quality, metrics = curves(system, labels, judge, task, x)
+        completed, found = completion(system, parts, judge, task)
+        metrics |= {**judge.scores(x, labels), **_baselines(parts, judge, labels), **found}
+        metrics |= {"seconds_training": fitted.seconds, "steps": float(fitted.steps)}
+        metrics["parameters"] = float(sum(p.numel() for p in system.network.parameters()))
+        rows = _by_class(labels, len(parts.classes))
         test_rows = _by_class(parts.test.labels, len(parts.classes))
         return Outcome(
             metrics=metrics,
             nfe=method.nfe,
             arrays={
-                **curves,
-                **loss_arrays(result.log),
-                **completion,
+                **quality,
+                **fitted.losses,
+                **completed,
                 "curve_floor": np.array(metrics["exact/fd"]),
-                "samples": _kept(x[rows]),
-                "points": _kept(parts.test.x_1[test_rows]),
+                "samples": kept(x[rows]),
+                "points": kept(parts.test.x_1[test_rows]),
             },
         )
 
@@ -146,10 +165,7 @@ class ImageBenchmark(Benchmark[ImageMethod, ImagePreset]):
         }
         if len(arrays["curve_nfe"]):
             made["FD-clf against evaluations"] = nfe_curve(
-                {
-                    "guided": (arrays["curve_nfe"], arrays["curve_guided"]),
-                    "plain": (arrays["curve_nfe"], arrays["curve_plain"]),
-                },
+                {kind: (arrays["curve_nfe"], arrays[f"curve_{kind}"]) for kind in CURVES},
                 floor=float(arrays["curve_floor"]),
                 label="FD-clf to test images",
                 title=title,
@@ -163,6 +179,16 @@ class ImageBenchmark(Benchmark[ImageMethod, ImagePreset]):
         return made
 
 
+def _rows(images: LabelledImages, task: ImageTask) -> dict[str, Any]:
+    """Images, classes, and the pixels that are given where the method says so."""
+    x_1 = images.x_1
+    rows: dict[str, Any] = {"x_1": x_1, "condition": {"label": images.labels}}
+    if task.method.given > 0:
+        generator = torch.Generator().manual_seed(task.seed)
+        rows["fixed"] = given_pixels(x_1, task.method.given, generator=generator), x_1
+    return rows
+
+
 def _network(parts: ImageParts, task: ImageTask) -> UNet:
     preset = task.preset
     with torch.random.fork_rng(devices=[]):
@@ -173,93 +199,8 @@ def _network(parts: ImageParts, task: ImageTask) -> UNet:
             blocks=preset.blocks,
             patch=preset.patch,
             condition={"label": Classes(len(parts.classes))},
+            fixed=task.method.given > 0,
         )
-
-
-class _Flow:
-    """A trained field, and the classes that its samples are to have."""
-
-    def __init__(
-        self, field: nn.Module, path: AffinePath, parts: ImageParts, task: ImageTask
-    ) -> None:
-        self.field, self.path, self.parts, self.task = field, path, parts, task
-        self.device = task.preset.torch_device
-        # Classes as often as in the test set, which is what samples are compared with.
-        order = torch.randint(
-            len(parts.test),
-            (task.preset.samples,),
-            generator=torch.Generator().manual_seed(task.seed),
-        )
-        self.labels = parts.test.labels[order].to(self.device)
-
-    def draw(self, evaluations: int, scale: float) -> Tensor:
-        """One image for each of the labels, in [-1, 1] but for overshoot."""
-        x: Tensor = sample(
-            ClassifierFree(self.field, self.path, scale=scale),
-            self.path,
-            shape=(len(self.labels), *self.parts.event_shape),
-            condition={"label": self.labels},
-            solver=self.task.method.build_solver(evaluations),
-            device=self.device,
-            generator=torch.Generator(device=self.device).manual_seed(self.task.seed + 1),
-            chunk_size=_CHUNK,
-        )
-        return x.clamp(-1, 1)
-
-    def complete(self, x_1: Tensor, given: Tensor, draw: int) -> Tensor:
-        """Images whose entries are kept where `given`, the others drawn; no class is told."""
-        x: Tensor = sample(
-            self.field,
-            self.path,
-            shape=tuple(x_1.shape),
-            fixed=Replacement(given, x_1),
-            solver=self.task.method.build_solver(2 * self.task.method.evaluations),
-            device=self.device,
-            generator=torch.Generator(device=self.device).manual_seed(self.task.seed + 2 + draw),
-            chunk_size=_CHUNK,
-        )
-        return x.clamp(-1, 1)
-
-
-def _curves(flow: _Flow, judge: Judge, x: Tensor) -> tuple[dict[str, Array], dict[str, float]]:
-    """Quality against evaluations, guided as the method says and plain."""
-    method = flow.task.method
-    counts = [int(n) for n in flow.task.preset.curve]
-    metrics: dict[str, float] = {}
-    values: dict[str, list[float]] = {"guided": [], "plain": []}
-    for key, scale in (("guided", method.scale), ("plain", 1.0)):
-        for n in counts:
-            if key == "plain" and method.scale == 1.0:
-                found = {name: metrics[f"{name}_guided_{n}"] for name in ("fd", "accuracy")}
-            else:
-                known = n == method.evaluations and scale == method.scale
-                found = judge.quick(x if known else flow.draw(n, scale), flow.labels)
-            metrics |= {f"{name}_{key}_{n}": value for name, value in found.items()}
-            values[key].append(found["fd"])
-    arrays: dict[str, Array] = {f"curve_{key}": np.array(v) for key, v in values.items()}
-    return {"curve_nfe": np.array(counts), **arrays}, metrics
-
-
-def _completion(flow: _Flow, judge: Judge) -> tuple[dict[str, Array], dict[str, float]]:
-    """Test images whose lower half is drawn anew, and whether they keep their class."""
-    order = torch.randperm(len(flow.parts.test), generator=torch.Generator().manual_seed(0))
-    test = flow.parts.test.rows(order[: flow.task.preset.completed])
-    x_1, labels = test.x_1.to(flow.device), test.labels.to(flow.device)
-    given = torch.zeros_like(x_1, dtype=torch.bool)
-    given[:, :, : x_1.shape[2] // 2] = True
-    filled = flow.complete(x_1, given, 0)
-    blank = torch.where(given, x_1, -1.0)
-    shown = [filled[:_SHOWN], *(flow.complete(x_1[:_SHOWN], given[:_SHOWN], i) for i in (1, 2))]
-    return (
-        {
-            "given": _kept(torch.stack([x_1[:_SHOWN], blank[:_SHOWN]])),
-            "completed": _kept(torch.stack(shown)),
-        },
-        {
-            f"{name}completion_accuracy": class_accuracy(judge.classifier.describe(x)[1], labels)
-            for name, x in (("", filled), ("exact/", x_1), ("blank/", blank))
-        },
-    )
 
 
 def _baselines(parts: ImageParts, judge: Judge, labels: Tensor) -> dict[str, float]:
@@ -288,8 +229,3 @@ def _by_class(labels: Tensor, classes: int) -> Tensor:
             found = torch.zeros(1, dtype=torch.int64)
         rows.append(found[torch.arange(_SHOWN).clamp(max=len(found) - 1)])
     return torch.cat(rows)
-
-
-def _kept(x: Tensor) -> Array:
-    kept: Array = x.float().cpu().numpy().astype(np.float16)
-    return kept

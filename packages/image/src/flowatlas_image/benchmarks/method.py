@@ -25,6 +25,8 @@ class ImageMethod(Method):
         scale: of classifier-free guidance; at 1 there is none, and above it a call is on twice the
             batch.
         dropout: probability with which training hides the class.
+        given: share of the training images of which the network is given a part, for completions;
+            at 0 it is built without a place for given pixels.
     """
 
     coupling: str = "independent"
@@ -32,6 +34,7 @@ class ImageMethod(Method):
     evaluations: int = 10
     scale: float = 1.0
     dropout: float = 0.1
+    given: float = 0.0
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -44,6 +47,7 @@ class ImageMethod(Method):
         even = self.solver == "euler" or self.evaluations % 2 == 0
         require(even, "evaluations", self.evaluations, "even for midpoint")
         require(0 < self.dropout < 1, "dropout", self.dropout, "between 0 and 1")
+        require(0 <= self.given <= 1, "given", self.given, "from 0 to 1")
 
     @property
     def nfe(self) -> int:
@@ -60,7 +64,11 @@ class ImageMethod(Method):
         """The solver that asks for the field so often; Euler for a single time."""
         if self.solver == "euler" or evaluations < 2:
             return Euler(steps=evaluations)
-        return Midpoint(steps=evaluations // 2)
+        return Midpoint(steps=self.steps(evaluations))
+
+    def steps(self, evaluations: int) -> int:
+        """Steps of the solver for so many evaluations."""
+        return evaluations if self.solver == "euler" else evaluations // 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,23 +110,22 @@ class ImagePreset(Preset):
         return tuple(self.width * 2**level for level in range(self.levels))
 
 
-#: The ways of the image benchmarks, by name.
+#: The ways to train, by name. Ways to sample a trained flow are curves of every run.
 IMAGE_METHODS = {
     method.name: method
     for method in (
         ImageMethod(name="guided", summary="class-conditional, guided at 1.5, Euler", scale=1.5),
-        ImageMethod(name="plain", summary="class-conditional, without guidance, Euler"),
-        ImageMethod(
-            name="midpoint",
-            summary="class-conditional, guided at 1.5, midpoint",
-            scale=1.5,
-            solver="midpoint",
-        ),
         ImageMethod(
             name="ot",
             summary="guided at 1.5, optimal transport within classes, Euler",
             scale=1.5,
             coupling="ot",
+        ),
+        ImageMethod(
+            name="given",
+            summary="guided at 1.5, half of the training images with given pixels, Euler",
+            scale=1.5,
+            given=0.5,
         ),
     )
 }

@@ -14,10 +14,17 @@ __all__ = ["Classifier", "class_accuracy", "train_classifier"]
 
 #: Images looked at together where no gradient is needed.
 _CHUNK = 500
+#: Training images that the scale of the features is measured on, at most.
+_MEASURED = 10_000
 
 
 class Classifier(nn.Module):
     """Two convolutions and two linear layers: images `(n, C, H, W)` in [-1, 1] to logits.
+
+    Its features are what the last layer decides by, after the rectifier, over one number: the root
+    mean square over training images and features of the distance from the mean. Their covariance
+    over training images then has the trace `dim`, however large the weights have grown, so that
+    distances between sets of features have a scale.
 
     Args:
         event_shape: `(C, H, W)`, sides of 4 or more.
@@ -41,28 +48,45 @@ class Classifier(nn.Module):
         self.hidden = nn.Linear(2 * width * (height // 4) * (rows // 4), dim)
         self.outputs = nn.Linear(dim, classes)
 
+        self.register_buffer("spread", torch.ones(()))
+
     def features(self, x: Tensor) -> Tensor:
-        """What the last layer decides by, `(n, dim)`."""
-        h = max_pool2d(relu(self.first(x)), 2)
-        h = max_pool2d(relu(self.second(h)), 2)
-        return relu(self.hidden(h.flatten(1)))
+        """Scaled features, `(n, dim)`."""
+        return self._hidden(x) / self.get_buffer("spread")
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits `(n, classes)`."""
-        logits: Tensor = self.outputs(self.features(x))
+        logits: Tensor = self.outputs(self._hidden(x))
         return logits
 
     @torch.no_grad()
     def describe(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Features `(n, dim)` and classes `(n,)` of many images, a part at a time."""
-        features = torch.cat([self.features(part) for part in x.split(_CHUNK)])
-        return features, self.outputs(features).argmax(1)
+        hidden = self._hidden_of_many(x)
+        return hidden / self.get_buffer("spread"), self.outputs(hidden).argmax(1)
+
+    @torch.no_grad()
+    def standardise(self, x: Tensor) -> None:
+        """Take the scale of the features from images `(n, C, H, W)`, two or more."""
+        spread = self._hidden_of_many(x).var(0).mean().sqrt()
+        # Features that never vary are left as they are.
+        self.get_buffer("spread").copy_(torch.where(spread > 0, spread, 1.0))
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        h = max_pool2d(relu(self.first(x)), 2)
+        h = max_pool2d(relu(self.second(h)), 2)
+        return relu(self.hidden(h.flatten(1)))
+
+    def _hidden_of_many(self, x: Tensor) -> Tensor:
+        return torch.cat([self._hidden(part) for part in x.split(_CHUNK)])
 
 
 def train_classifier(
     x: Tensor, labels: Tensor, classes: int, *, steps: int = 600, batch: int = 128, seed: int = 0
 ) -> Classifier:
     """A classifier of images, by AdamW with a learning rate that falls to zero.
+
+    The scale of its features is that of the images it was trained on.
 
     Args:
         x: `(n, C, H, W)` in [-1, 1]; where it lies the classifier will be.
@@ -96,6 +120,7 @@ def train_classifier(
         loss.backward()
         optimizer.step()
         schedule.step()
+    network.standardise(x[:: -(-len(x) // _MEASURED)])
     return network.eval().requires_grad_(False)
 
 
