@@ -24,6 +24,12 @@ from flowatlas_molecules.cif import read_cif as read_cif
 from flowatlas_molecules.cif import reduce_crystal as reduce_crystal
 from flowatlas_molecules.cif import structure_of as structure_of
 from flowatlas_molecules.cif import write_cif as write_cif
+from flowatlas_molecules.crystal_alignment import CrystalAlignment as CrystalAlignment
+from flowatlas_molecules.crystal_flow import AntiAnnealing as AntiAnnealing
+from flowatlas_molecules.crystal_flow import crystal_data as crystal_data
+from flowatlas_molecules.crystal_flow import crystal_objective as crystal_objective
+from flowatlas_molecules.crystal_flow import crystal_path as crystal_path
+from flowatlas_molecules.crystal_flow import sample_crystals as sample_crystals
 from flowatlas_molecules.crystal_sets import PEROVSKITES_TEST as PEROVSKITES_TEST
 from flowatlas_molecules.crystal_sets import PEROVSKITES_VAL as PEROVSKITES_VAL
 from flowatlas_molecules.crystal_sets import ideal_perovskites as ideal_perovskites

@@ -67,16 +67,7 @@ class FractionalCoordinates(Manifold):
         return self.projx(x + u)
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
-        d = _CELL.logmap(x, y)
-        n = d.shape[-2]
-        order = d.argsort(-2)
-        low = d.gather(-2, order).cumsum(-2)
-        # After the k-th smallest has gone around, n times the variance is k more or less this.
-        k = torch.arange(n, dtype=d.dtype, device=d.device).unsqueeze(-1)
-        before = torch.cat([torch.zeros_like(low[..., :1, :]), low[..., :-1, :]], -2)
-        variance = 2 * before + k - (low[..., -1:, :] + k).square() / n
-        around = order.argsort(-2) < variance.argmin(-2, keepdim=True)
-        return _centred(d + around.to(d.dtype))
+        return shortest_windings(_CELL.logmap(x, y))
 
     def projx(self, x: Tensor) -> Tensor:
         return _CELL.projx(x - x[..., :1, :])
@@ -111,6 +102,34 @@ class FractionalCoordinates(Manifold):
 
     def residual(self, x: Tensor) -> Tensor:
         return x.new_zeros(x.shape[:-2])
+
+
+def shortest_windings(d: Tensor, exists: Tensor | None = None) -> Tensor:
+    r"""The shortest of $d_i + n_i + s$ over integers $n_i$ and a common shift s, per axis.
+
+    Args:
+        d: differences wrapped to [-1/2, 1/2], `(..., N, 3)`.
+        exists: True where an atom does, `(..., N)`; all if None.
+
+    Returns:
+        `(..., N, 3)` of mean zero over the atoms that exist, zero elsewhere.
+    """
+    if exists is None:
+        exists = torch.ones(d.shape[:-1], dtype=torch.bool, device=d.device)
+    here = exists.unsqueeze(-1)
+    n = here.sum(-2, keepdim=True)
+    d = torch.where(here, d, 0.0)
+    # Padding comes last.
+    order = torch.where(here, d, 2.0).argsort(-2)
+    low = d.gather(-2, order).cumsum(-2)
+    # After the k-th smallest has gone around, n times the variance is k more or less this.
+    k = torch.arange(d.shape[-2], dtype=d.dtype, device=d.device).unsqueeze(-1)
+    before = torch.cat([torch.zeros_like(low[..., :1, :]), low[..., :-1, :]], -2)
+    variance = 2 * before + k - (low[..., -1:, :] + k).square() / n
+    variance = torch.where(k < n, variance, torch.inf)
+    around = order.argsort(-2) < variance.argmin(-2, keepdim=True)
+    u = torch.where(here, d + around.to(d.dtype), 0.0)
+    return torch.where(here, u - u.sum(-2, keepdim=True) / n, 0.0)
 
 
 def mean_zero_basis(n: int, like: Tensor) -> Tensor:

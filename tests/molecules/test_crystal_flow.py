@@ -1,0 +1,248 @@
+"""Crystal structure prediction: alignment, path, schedule, samples, and one crystal by heart."""
+
+from __future__ import annotations
+
+import math
+from itertools import permutations, product
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowatlas import Euler, FlatTorus
+from flowatlas.errors import ConfigError, ShapeError
+from flowatlas_molecules import (
+    AntiAnnealing,
+    Crystal,
+    CrystalAlignment,
+    FractionalCoordinates,
+    LatticePrior,
+    crystal_objective,
+    crystal_path,
+    ideal_perovskites,
+    pad_crystals,
+    sample_crystals,
+    structure_of,
+)
+from flowatlas_molecules.manifolds.fractional_coordinates import shortest_windings
+from flowatlas_molecules.networks import PeriodicNetwork
+
+PRIOR = LatticePrior((1.4, 1.4, 1.4), (0.1, 0.1, 0.1))
+TORUS = FlatTorus(1.0)
+State = dict[str, Tensor]
+
+
+def pairs(batch: int = 6, n: int = 5, seed: int = 0) -> tuple[State, State, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    lattice = torch.tensor(3 * [4.0] + 3 * [math.pi / 2]).expand(batch, -1)
+    x_0, x_1 = torch.rand(2, batch, n, 3, generator=g, dtype=torch.float64)
+    elements = torch.tensor([38, 22, 8, 8, 8, 8, 1])[:n].expand(batch, -1)
+    return (
+        {"fractional": x_0, "lattice": lattice},
+        {"fractional": x_1, "lattice": lattice},
+        elements,
+    )
+
+
+def squares(x_0: Tensor, x_1: Tensor) -> Tensor:
+    return TORUS.logmap(x_0, x_1).square().sum((-2, -1))
+
+
+def test_moved_sources_have_the_logarithms_of_fractional_coordinates() -> None:
+    x_0, x_1, _ = pairs()
+    moved = CrystalAlignment(permute=False).couple(x_0, x_1)
+    u = TORUS.logmap(moved["fractional"], x_1["fractional"])
+    expected = FractionalCoordinates().logmap(x_0["fractional"], x_1["fractional"])
+    assert (u - expected).abs().max() < 1e-12
+    # It is the same crystal, moved.
+    same = FractionalCoordinates().dist(moved["fractional"], x_0["fractional"])
+    assert same.max() < 1e-7
+    assert moved["lattice"].equal(x_0["lattice"])
+
+
+def test_no_translation_is_shorter() -> None:
+    """Against a grid of 24^3 translations: never shorter, and nearly as short."""
+    x_0, x_1, _ = pairs()
+    moved = CrystalAlignment(permute=False).couple(x_0, x_1)
+    best = squares(moved["fractional"], x_1["fractional"])
+    axis = torch.arange(24, dtype=torch.float64) / 24
+    shifts = torch.cartesian_prod(axis, axis, axis)
+    grid = squares(x_0["fractional"] + shifts[:, None, None], x_1["fractional"]).amin(0)
+    assert (best <= grid + 1e-12).all()
+    assert (grid - best).max() < 5 * 3 / 48**2 + 1e-12
+
+
+def test_alike_atoms_change_places_and_others_do_not() -> None:
+    x_0, x_1, elements = pairs(batch=4)
+    aligned = CrystalAlignment().couple(x_0, x_1, condition={"elements": elements})
+    plain = CrystalAlignment(permute=False).couple(x_0, x_1)
+    found, end = aligned["fractional"], x_1["fractional"]
+    length = squares(found, end)
+    assert (length <= squares(plain["fractional"], end) + 1e-12).all()
+    assert (length < squares(plain["fractional"], end) - 1e-3).any()
+    alike = [(0, 1, *(2 + k for k in order)) for order in permutations(range(3))]
+    crystal = FractionalCoordinates()
+    for i in range(len(found)):
+        apart = [
+            crystal.dist(found[i], x_0["fractional"][i, list(order)]).item() for order in alike
+        ]
+        assert min(apart) < 1e-7
+        # No single swap of alike atoms, at this translation, is shorter.
+        for order in alike:
+            assert squares(found[i, list(order)], end[i]) >= length[i] - 1e-12
+
+
+def test_padding_changes_no_alignment_and_stays() -> None:
+    x_0, x_1, elements = pairs()
+    alone = CrystalAlignment().couple(x_0, x_1, condition={"elements": elements})
+    mask = torch.arange(8).expand(6, -1) < 5
+    junk = torch.rand(6, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    padded = [{**x, "fractional": torch.cat([x["fractional"], junk], 1)} for x in (x_0, x_1)]
+    more = torch.cat([elements, torch.full((6, 3), 8)], 1)
+    found = CrystalAlignment().couple(
+        *padded, condition={"elements": more}, mask={"fractional": mask}
+    )["fractional"]
+    assert (found[:, :5] - alone["fractional"]).abs().max() < 1e-12
+    assert found[:, 5:].equal(junk)
+
+
+def test_windings_of_padded_atoms_are_those_of_the_others() -> None:
+    """Against all windings of three atoms, one by one."""
+    g = torch.Generator().manual_seed(4)
+    d = torch.rand(50, 5, 3, generator=g, dtype=torch.float64) - 0.5
+    exists = torch.tensor([True, False, True, True, False]).expand(50, -1)
+    u = shortest_windings(d, exists)
+    assert (u[:, ~exists[0]] == 0).all()
+    assert u.mean(1).abs().max() < 1e-15
+    there = d[:, exists[0]]
+    turns = torch.tensor(list(product((-1.0, 0.0, 1.0), repeat=3)), dtype=torch.float64)
+    every = there.unsqueeze(0) + turns[:, None, :, None]
+    shortest = (every - every.mean(2, keepdim=True)).square().sum(2).amin(0)
+    assert (u.square().sum(1) - shortest).abs().max() < 1e-12
+
+
+def test_alignment_says_what_it_needs() -> None:
+    x_0, x_1, elements = pairs()
+    with pytest.raises(ConfigError, match="rounds"):
+        CrystalAlignment(rounds=0)
+    with pytest.raises(ConfigError, match=r"condition\['elements'\]"):
+        CrystalAlignment().couple(x_0, x_1)
+    with pytest.raises(ShapeError, match="one number per atom"):
+        CrystalAlignment().couple(x_0, x_1, condition={"elements": elements[:, :3]})
+    with pytest.raises(ShapeError, match="component fractional"):
+        CrystalAlignment().couple(x_0["fractional"], x_1["fractional"])
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0, 5.0])
+def test_anti_annealing_is_the_factor_that_its_formula_says(slope: float) -> None:
+    t = torch.linspace(0, 0.98, 50, dtype=torch.float64).requires_grad_()
+    c = AntiAnnealing(slope)(t)
+    assert torch.allclose(c.d_alpha / c.sigma, (1 + slope * t) / (1 - t))
+    (derivative,) = torch.autograd.grad(c.alpha.sum(), t)
+    assert torch.allclose(derivative, c.d_alpha)
+    assert torch.allclose(c.sigma_d_sigma, c.sigma * c.d_sigma)
+    ends = AntiAnnealing(slope)(torch.tensor([0.0, 1.0]))
+    assert ends.alpha.tolist() == [0.0, 1.0]
+    with pytest.raises(ConfigError, match="slope"):
+        AntiAnnealing(-1.0)
+
+
+def test_velocities_of_coordinates_are_sped_up() -> None:
+    path = crystal_path(PRIOR)
+    fast = path.with_schedule(fractional=AntiAnnealing(5.0))
+    x, _, _ = pairs()
+    x = {name: value.float() for name, value in x.items()}
+    prediction = {"fractional": torch.randn(6, 5, 3), "lattice": x["lattice"] * 1.1}
+    t = torch.full((6,), 0.4)
+    slow, sped = (one.velocity(x, t, prediction) for one in (path, fast))
+    assert torch.allclose(sped["fractional"], 3.0 * slow["fractional"], rtol=1e-5)
+    assert torch.allclose(sped["lattice"], slow["lattice"])
+
+
+def test_padding_changes_no_loss() -> None:
+    batch = pad_crystals(ideal_perovskites()[:8])
+    wide = pad_crystals(ideal_perovskites()[:8], atoms=9)
+    torch.manual_seed(0)
+    network = PeriodicNetwork(width=16, depth=1)
+    objective = crystal_objective(PRIOR)
+    draws = objective.draw(wide.state, generator=torch.Generator().manual_seed(0))
+    losses = []
+    for one in (batch, wide):
+        n = one.mask.shape[1]
+        x_0 = {**draws.x_0, "fractional": draws.x_0["fractional"][:, :n]}
+        out = objective(
+            network,
+            one.state,
+            x_0=x_0,
+            t=draws.t,
+            condition={"elements": one.elements},
+            mask={"fractional": one.mask},
+        )
+        losses.append(out.per_sample)
+    assert torch.allclose(*losses, rtol=1e-5)
+
+
+def test_samples_have_their_compositions_and_do_not_depend_on_their_batch() -> None:
+    torch.manual_seed(0)
+    network = PeriodicNetwork(width=16, depth=1)
+    compositions = [torch.tensor([38, 22, 8, 8, 8]), torch.tensor([11, 17])]
+
+    def draw(rows: list[int]) -> list[Crystal]:
+        return sample_crystals(
+            network,
+            [compositions[i] for i in rows],
+            PRIOR,
+            solver=Euler(steps=3),
+            slope=2.0,
+            generator=[torch.Generator().manual_seed(i) for i in rows],
+        )
+
+    both, (alone,) = draw([0, 1]), draw([0])
+    assert [c.elements.tolist() for c in both] == [c.tolist() for c in compositions]
+    assert (both[0].fractional - alone.fractional).abs().max() < 1e-5
+    assert (both[0].lattice - alone.lattice).abs().max() < 1e-5
+    for bad in ([], [torch.tensor([], dtype=torch.int64)], [torch.tensor([8, 0])]):
+        with pytest.raises(ConfigError, match="compositions"):
+            sample_crystals(network, bad, PRIOR)
+
+
+@pytest.mark.slow
+def test_one_crystal_is_learned_by_heart() -> None:
+    """A triclinic crystal of six atoms: every sample matches it, and nothing matches by chance."""
+    matcher = pytest.importorskip("pymatgen.analysis.structure_matcher").StructureMatcher(
+        stol=0.5, angle_tol=10, ltol=0.3
+    )
+    g = torch.Generator().manual_seed(7)
+    lattice = torch.tensor([4.0, 5.0, 6.5, *torch.deg2rad(torch.tensor([80.0, 100.0, 95.0]))])
+    # Two atoms of three elements each, at least 1.2 angstrom apart.
+    crystal = Crystal(torch.tensor([12, 12, 22, 22, 8, 8]), torch.rand(6, 3, generator=g), lattice)
+    true = structure_of(crystal)
+    batch = pad_crystals(16 * [crystal])
+    prior = LatticePrior((1.6, 1.6, 1.6), (0.2, 0.2, 0.2))
+    torch.manual_seed(0)
+    network = PeriodicNetwork(width=48, depth=2, frequencies=8)
+    objective = crystal_objective(prior)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    for step in range(700):
+        for group in optimizer.param_groups:
+            group["lr"] = 3e-3 * 0.5 * (1 + math.cos(math.pi * step / 700))
+        loss = objective(
+            network, batch.state, condition={"elements": batch.elements}, generator=g
+        ).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    compositions = 16 * [crystal.elements]
+    found, chance = (
+        [
+            matcher.get_rms_dist(structure_of(one), true)
+            for one in sample_crystals(
+                network, compositions, prior, solver=Euler(steps=steps), generator=g
+            )
+        ]
+        for steps in (30, 1)
+    )
+    matched = [one[0] for one in found if one is not None]
+    assert len(matched) >= 14
+    assert sum(matched) / len(matched) < 0.1
+    assert sum(one is not None for one in chance) < 8
