@@ -35,6 +35,7 @@ from flowatlas_molecules.crystal_sets import PEROVSKITES_VAL as PEROVSKITES_VAL
 from flowatlas_molecules.crystal_sets import ideal_perovskites as ideal_perovskites
 from flowatlas_molecules.crystal_sets import load_perovskites as load_perovskites
 from flowatlas_molecules.crystal_sets import read_crystals as read_crystals
+from flowatlas_molecules.crystal_system import CrystalSystem as CrystalSystem
 from flowatlas_molecules.crystals import Crystal as Crystal
 from flowatlas_molecules.crystals import PaddedCrystals as PaddedCrystals
 from flowatlas_molecules.crystals import lattice_matrix as lattice_matrix

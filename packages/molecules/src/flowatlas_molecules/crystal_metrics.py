@@ -15,6 +15,8 @@ from flowatlas_molecules.crystals import Crystal, pad_crystals
 
 __all__ = ["copied_structures", "crystal_metrics", "displacements"]
 
+#: In units of the edge of the volume of an atom.
+_CLOSE = 0.1
 #: Of two atoms, angstrom, and of a cell, cubic angstrom: below them a structure is no structure.
 _NEAREST, _VOLUME = 0.5, 0.1
 
@@ -71,8 +73,9 @@ def crystal_metrics(found: Sequence[Crystal], true: Sequence[Crystal]) -> dict[s
     Returns:
         `match_rate`, the share that `StructureMatcher` matches at the published tolerances (site
         .5, angle 10 degrees, length .3); `rmse`, the mean displacement of those that match (NaN if
-        none does); `valid`, the share with all atoms .5 angstrom apart and a volume; and
-        `volume_error`, the median of the relative errors of the volume.
+        none does); `close`, the share that match with a displacement below .1; `valid`, the share
+        with all atoms .5 angstrom apart and a volume; and `volume_error`, the median of the
+        relative errors of the volume.
 
     Raises:
         ConfigError: lists of different lengths, or of none.
@@ -99,6 +102,7 @@ def crystal_metrics(found: Sequence[Crystal], true: Sequence[Crystal]) -> dict[s
     ]
     return {
         "match_rate": len(matched) / len(off),
+        "close": (matched < _CLOSE).double().sum().item() / len(off),
         "rmse": matched.mean().item() if len(matched) else math.nan,
         "valid": sum(_is_valid(one) for one in structures) / len(structures),
         "volume_error": torch.tensor(volumes, dtype=torch.float64).median().item(),
