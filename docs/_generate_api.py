@@ -53,6 +53,8 @@ MODULES: dict[str, tuple[str, str] | None] = {
     "flowatlas_molecules.networks": ("Molecules", "packages/molecules.md"),
     "flowatlas_molecules.graphs": ("Molecules", "packages/molecules.md"),
     "flowatlas_molecules.metrics": ("Molecules", "packages/molecules.md"),
+    "flowatlas_molecules.crystal_metrics": ("Molecules", "packages/molecules.md"),
+    "flowatlas_molecules.crystal_plots": ("Molecules", "packages/molecules.md"),
     "flowatlas_molecules.plots": ("Molecules", "packages/molecules.md"),
     "flowatlas_molecules.benchmarks": ("Molecules", "packages/molecules.md"),
     "flowatlas_audio": ("Audio", "packages/audio.md"),

@@ -271,10 +271,10 @@ def test_one_crystal_is_learned_by_heart() -> None:
         [
             matcher.get_rms_dist(structure_of(one), true)
             for one in sample_crystals(
-                network, compositions, prior, solver=Euler(steps=steps), generator=g
+                network, compositions, prior, solver=Euler(steps=steps), slope=30.0, generator=g
             )
         ]
-        for steps in (30, 1)
+        for steps in (60, 1)
     )
     matched = [one[0] for one in found if one is not None]
     assert len(matched) >= 14

@@ -1,10 +1,11 @@
 """Flow matching for molecules, proteins and crystals.
 
 Manifolds of frames, torsions, residue types, fractional coordinates and lattices; protein backbones
-in files, frames and torsions, with the flow that makes new ones. Networks are in
-`flowatlas_molecules.networks`, scores in `flowatlas_molecules.metrics`, pictures in
-`flowatlas_molecules.plots`, and the benchmark `molecules/backbone` in
-`flowatlas_molecules.benchmarks`.
+in files, frames and torsions, with the flow that makes new ones; crystals in files and batches,
+with the flow that predicts their structures. Networks are in `flowatlas_molecules.networks`, scores
+in `flowatlas_molecules.metrics` and `flowatlas_molecules.crystal_metrics`, pictures in
+`flowatlas_molecules.plots` and `flowatlas_molecules.crystal_plots`, and the benchmarks
+`molecules/backbone` and `molecules/perov-5` in `flowatlas_molecules.benchmarks`.
 """
 
 from importlib.metadata import version as _version
