@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,7 @@ from flowatlas.objectives import FlowMatching
 from flowatlas.paths import GeodesicPath, ProductPath
 from flowatlas.sampling import sample
 from flowatlas.schedulers import Coefficients, Scheduler
-from flowatlas.solvers import Euler, Solver
+from flowatlas.solvers import Euler, FixedStepSolver, Solver
 from flowatlas_molecules.crystal_alignment import CrystalAlignment
 from flowatlas_molecules.crystals import Crystal, PaddedCrystals, to_crystals
 from flowatlas_molecules.manifolds.lattice import Lattice, LatticePrior
@@ -30,6 +31,10 @@ __all__ = [
     "crystal_path",
     "sample_crystals",
 ]
+
+
+#: Share of the way to the predicted end that one step may go beyond the straight line.
+_PULL = 0.6
 
 
 class AntiAnnealing(Scheduler):
@@ -169,7 +174,8 @@ def sample_crystals(
         compositions: atomic numbers `(n,)` of the atoms of each cell, in any order.
         prior: the law of cells at t = 0 that it was trained with.
         solver: `Euler(steps=50)` if None.
-        slope: of the `AntiAnnealing` of the coordinates.
+        slope: of the `AntiAnnealing` of the coordinates; at most six tenths of the steps of a
+            solver with fixed steps, which would overshoot beyond.
         chunk_size: crystals integrated at once.
         device: where the field is.
         generator: one, or one for each crystal.
@@ -203,15 +209,23 @@ def sample_crystals(
     elements = elements.to(device=device, dtype=torch.int64)
     batch, n = elements.shape
     mask = elements > 0
+    solver = Euler(steps=50) if solver is None else solver
     x = sample(
         field,
-        crystal_path(prior).with_schedule(fractional=AntiAnnealing(slope)),
+        crystal_path(prior).with_schedule(fractional=AntiAnnealing(_borne(slope, solver))),
         shape={"fractional": (batch, n, 3), "lattice": (batch, 6)},
         condition={"elements": elements},
         mask={"fractional": mask},
-        solver=Euler(steps=50) if solver is None else solver,
+        solver=solver,
         device=device,
         generator=generator,
         chunk_size=chunk_size,
     )
     return to_crystals(x, elements, mask)
+
+
+def _borne(slope: float, solver: Solver) -> float:
+    """The slope, or the largest that the steps of the solver bear; adaptive ones bear any."""
+    if not isinstance(solver, FixedStepSolver):
+        return slope
+    return min(slope, _PULL / max(b - a for a, b in pairwise(solver.knots((0.0, 1.0)))))

@@ -53,7 +53,7 @@ def displacements(
     load_pymatgen()
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
-    matcher = StructureMatcher(stol=stol, angle_tol=angle_tol, ltol=ltol)
+    matcher: Any = StructureMatcher(stol=stol, angle_tol=angle_tol, ltol=ltol)
     values = []
     for one, other in zip(found, true, strict=True):
         structure, match = _structure(one), None

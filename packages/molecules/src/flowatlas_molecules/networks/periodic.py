@@ -173,7 +173,8 @@ class _Pull(nn.Module):
         both = self.receiver(h).unsqueeze(2) + self.sender(h).unsqueeze(1) + self.pair(pairs)
         sines = pairs[..., : pairs.shape[-1] // 2] * share[:, None, :, None]
         pulls = (self.strength(nn.functional.silu(both)) * sines).sum(2)
-        return pulls.unflatten(-1, (3, -1)).sum(-1)
+        velocity: Tensor = pulls.unflatten(-1, (3, -1)).sum(-1)
+        return velocity
 
 
 def _check(x: Any, condition: Any) -> Tensor:
