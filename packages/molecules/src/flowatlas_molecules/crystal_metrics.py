@@ -13,7 +13,7 @@ from flowatlas.errors import ConfigError, DataError
 from flowatlas_molecules.cif import load_pymatgen, structure_of
 from flowatlas_molecules.crystals import Crystal, pad_crystals
 
-__all__ = ["copied_structures", "crystal_metrics", "displacements"]
+__all__ = ["close_share", "copied_structures", "crystal_metrics", "displacements"]
 
 #: In units of the edge of the volume of an atom.
 _CLOSE = 0.1
@@ -102,11 +102,16 @@ def crystal_metrics(found: Sequence[Crystal], true: Sequence[Crystal]) -> dict[s
     ]
     return {
         "match_rate": len(matched) / len(off),
-        "close": (matched < _CLOSE).double().sum().item() / len(off),
+        "close": close_share(off),
         "rmse": matched.mean().item() if len(matched) else math.nan,
         "valid": sum(_is_valid(one) for one in structures) / len(structures),
         "volume_error": torch.tensor(volumes, dtype=torch.float64).median().item(),
     }
+
+
+def close_share(off: Tensor) -> float:
+    """The share of displacements `(n,)` below .1; those without a match are not."""
+    return (off < _CLOSE).double().mean().item()
 
 
 def copied_structures(compositions: Sequence[Tensor], train: Sequence[Crystal]) -> list[Crystal]:

@@ -88,28 +88,28 @@ def length_histogram(samples: Array, real: Array, *, title: str = "") -> Figure:
     return made
 
 
-def match_curve(
-    evaluations: Array, rates: Array, *, levels: dict[str, float], title: str = ""
-) -> Figure:
-    """Match rate against the number of evaluations of the network.
+def match_curve(evaluations: Array, rates: Array, levels: Array, *, title: str = "") -> Figure:
+    """What matches, and what matches closely, against the number of evaluations of the network.
 
     Args:
         evaluations: `(n,)`.
-        rates: `(n,)`, between 0 and 1.
-        levels: match rates to compare with, by name.
+        rates: of matches, and of displacements below .1, `(n, 2)`, from 0 to 1.
+        levels: the same two of copied structures, `(2,)`.
         title: of the whole.
     """
     with style():
         made = figure(4.6, 3.2)
         axes = made.subplots()
-        axes.plot(evaluations, 100 * rates, "o-", color="#1f5f8b", ms=4, label="flow")
-        for (name, rate), dash in zip(levels.items(), ("--", ":", "-."), strict=False):
-            axes.axhline(100 * rate, color=INK, lw=0.9, ls=dash, label=name)
+        for kind, colour, rate, level in zip(
+            ("matched", "within .1"), ("#1f5f8b", "#c2571a"), rates.T, levels, strict=True
+        ):
+            axes.plot(evaluations, 100 * rate, "o-", color=colour, ms=4, label=kind)
+            axes.axhline(100 * level, color=colour, lw=0.9, ls="--", label=f"{kind}, copied")
         axes.set_xscale("log")
         axes.set_xticks(evaluations, [str(int(n)) for n in evaluations])
         axes.minorticks_off()
-        axes.set(xlabel="evaluations", ylabel="matched (%)", ylim=(0, 102))
-        axes.legend(frameon=False, fontsize=8)
+        axes.set(xlabel="evaluations", ylabel="share (%)", ylim=(-2, 104))
+        axes.legend(frameon=False, fontsize=7.5)
         if title:
             axes.set_title(title, fontsize=10)
     return made
