@@ -29,6 +29,7 @@ from flowatlas_molecules.crystal_metrics import displacements
 from flowatlas_molecules.manifolds.fractional_coordinates import shortest_windings
 from flowatlas_molecules.networks import PeriodicNetwork
 
+pytest.importorskip("pymatgen.core")
 PRIOR = LatticePrior((1.4, 1.4, 1.4), (0.1, 0.1, 0.1))
 TORUS = FlatTorus(1.0)
 State = dict[str, Tensor]
@@ -267,7 +268,6 @@ def test_the_exact_field_of_one_crystal_ends_at_it(slope: float, solver: Solver)
 @pytest.mark.slow
 def test_one_crystal_is_learned_by_heart() -> None:
     """A triclinic crystal of six atoms: samples end at it, and a single step never does."""
-    pytest.importorskip("pymatgen.core")
     g = torch.Generator().manual_seed(7)
     lattice = torch.tensor([4.0, 5.0, 6.5, *torch.deg2rad(torch.tensor([80.0, 100.0, 95.0]))])
     crystal = Crystal(torch.tensor([12, 12, 22, 22, 8, 8]), torch.rand(6, 3, generator=g), lattice)
