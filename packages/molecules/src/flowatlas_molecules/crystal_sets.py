@@ -154,9 +154,11 @@ def _perovskites(part: str, count: int, sha256: str) -> DataSet:
     )
 
 
+#: The official validation file of perov-5, on which the benchmark trains.
 PEROVSKITES_VAL = _perovskites(
     "val", 3787, "e82499dff9c8696d4c1baf4220cbd75467c104b003585327c0d054c969869021"
 )
+#: The official test file of perov-5.
 PEROVSKITES_TEST = _perovskites(
     "test", 3785, "4c28bc0f2cf0a6242205462df439f1e7e52d3c859742fd5d4f1be991009f5d56"
 )
