@@ -135,7 +135,7 @@ def test_absent_files_are_told_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flowatlas.data.files.cache_directory", lambda: tmp_path / "cache")
-    with pytest.raises(DataError, match="mesh/bunny: the file .* was not found"):
+    with pytest.raises(DataError, match=r"mesh/bunny: the file .* was not found"):
         run(UPSAMPLING, preset="cpu", output=tmp_path, data_root=tmp_path)
 
 
