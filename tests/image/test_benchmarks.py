@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flowatlas.benchmarks import run
+from flowatlas.benchmarks import Task, run
 from flowatlas.couplings import WithinCondition
 from flowatlas.errors import ConfigError, DataError
 from flowatlas.plots import png
+from flowatlas.solvers import Euler
 from flowatlas_image.benchmarks import IMAGE_METHODS, ImageMethod, ImagePreset
 from flowatlas_image.benchmarks.masks import given_pixels
 from flowatlas_image.benchmarks.scores import Judge, class_gaussians
@@ -51,6 +53,40 @@ def test_settings_are_checked() -> None:
         ImagePreset(width=12, batch=1, lr=1.0, steps=1)
     with pytest.raises(ConfigError, match="curve"):
         ImagePreset(width=16, batch=1, lr=1.0, steps=1, curve=(0.5,))
+
+
+def test_images_are_judged_by_their_distance(tmp_path: Path) -> None:
+    preset = replace(DIGITS.preset("demo"), samples=300, classifier_steps=150)
+    method = DIGITS.method(DIGITS.couplings["independent"])
+    judge = DIGITS.judge(Task(method=method, preset=preset, seed=0, directory=tmp_path))
+    real, seen = IMAGES.load().train, []
+
+    class Given:
+        """Training images of the classes asked for, some of them as noise."""
+
+        def __init__(self, share: float) -> None:
+            self.noisy = round(300 * share)
+
+        def draw(self, count: int, *, labels: torch.Tensor, **_: object) -> LabelledImages:
+            seen.append(labels)
+            rows = torch.tensor(
+                [
+                    int((real.labels == label).nonzero()[-1 - i % 50])
+                    for i, label in enumerate(labels)
+                ]
+            )
+            pixels = real.pixels[rows].clone()
+            generator = torch.Generator().manual_seed(0)
+            noise = torch.randint(256, pixels.shape, generator=generator).to(torch.uint8)
+            pixels[: self.noisy] = noise[: self.noisy]
+            return LabelledImages(pixels, labels)
+
+    values = [judge(Given(share), Euler(1)) for share in (0.0, 0.1, 1.0)]  # type: ignore[arg-type]
+    assert 0.6 < values[0] <= 1.0
+    assert values[0] > 2 * values[1] > 4 * values[2]
+    assert len(seen[0]) == 300
+    coupled = {DIGITS.method(name).coupling for name in DIGITS.couplings.values()}
+    assert coupled == {"independent", "ot"}
 
 
 def test_evaluations_are_what_a_solver_asks_for() -> None:

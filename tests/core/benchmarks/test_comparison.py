@@ -163,6 +163,18 @@ def test_what_is_done_is_resumed_or_replaced(tmp_path: Path) -> None:
     assert len(read_cells(tmp_path)) == 16
 
 
+def test_what_others_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
+    class Slow(Spun):
+        def train(self, task: Task[Method, Preset]) -> Fitted[Spinning]:
+            if task.method.name == "slow":
+                compare(Spun(), seed=9, output=tmp_path)
+            return super().train(task)
+
+    compare(Slow(), output=tmp_path)
+    assert sorted({cell.seed for cell in read_cells(tmp_path)}) == [0, 9]
+    assert len(read_cells(tmp_path)) == 32
+
+
 def test_damaged_lines_and_those_who_take_no_part(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,8 +145,9 @@ def compare(
                 )
                 for drawn in _drawn(declared.judge(task), system)
             ]
-        known = [cell for cell in known if cell.training != about] + cells
-        _write(output, known)
+        # Read again: others may have been compared in the meantime, in the same directory.
+        others = [cell for cell in read_cells(output) if cell.training != about]
+        _write(output, others + cells)
         found += cells
     return found
 

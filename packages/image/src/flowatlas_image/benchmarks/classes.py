@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowatlas.benchmarks import Fitted, Metric, Outcome, SystemBenchmark, Task
+from flowatlas.benchmarks import Fitted, Metric, Outcome, SystemBenchmark, Task, closeness
 from flowatlas.benchmarks.contract import Array
 from flowatlas.networks import Classes
 from flowatlas.objectives import FlowMatching
+from flowatlas.solvers import Solver
 from flowatlas_image.benchmarks.flow import CURVES, completion, curves, draw, kept
 from flowatlas_image.benchmarks.masks import given_pixels
 from flowatlas_image.benchmarks.method import ImageMethod, ImagePreset
@@ -51,6 +52,7 @@ class ImageBenchmark(SystemBenchmark[ImageMethod, ImagePreset, ImageSystem]):
     methods: Mapping[str, ImageMethod]
     presets: Mapping[str, ImagePreset]
     images: ImageSet
+    measure: str = "root of: FD-clf of as many training images, over that of the samples"
     metrics: tuple[Metric, ...] = (
         Metric("fd", "FD-clf"),
         Metric("accuracy", "class accuracy", "higher"),
@@ -116,20 +118,8 @@ class ImageBenchmark(SystemBenchmark[ImageMethod, ImagePreset, ImageSystem]):
         )
 
     def score(self, fitted: Fitted[ImageSystem], task: ImageTask) -> Outcome:
-        preset, method, system = task.preset, task.method, fitted.system
-        parts = self.images.load(task.data_root)
-        device = preset.torch_device
-        classifier = train_classifier(
-            parts.train.x_1.to(device),
-            parts.train.labels.to(device),
-            len(parts.classes),
-            steps=preset.classifier_steps,
-        )
-        judge = Judge.of(classifier, parts.test)
-        # Classes as often as in the test set, which is what samples are compared with.
-        generator = torch.Generator().manual_seed(task.seed)
-        order = torch.randint(len(parts.test), (preset.samples,), generator=generator)
-        labels = parts.test.labels[order].to(device)
+        method, system = task.method, fitted.system
+        parts, judge, labels = self._measured(task)
         x = draw(system, labels, task, method, method.evaluations)
         quality, metrics = curves(system, labels, judge, task, x)
         completed, found = completion(system, parts, judge, task)
@@ -150,6 +140,36 @@ class ImageBenchmark(SystemBenchmark[ImageMethod, ImagePreset, ImageSystem]):
                 "points": kept(parts.test.x_1[test_rows]),
             },
         )
+
+    @property
+    def couplings(self) -> Mapping[str, str]:
+        return {"independent": "guided", "optimal transport": "ot"}
+
+    def judge(self, task: ImageTask) -> Callable[[ImageSystem, Solver], float]:
+        parts, judge, labels = self._measured(task)
+        real = _training_images(parts, len(labels), torch.Generator().manual_seed(0))
+        floor = judge.quick(real.x_1.to(labels.device), real.labels)["fd"]
+
+        def judged(system: ImageSystem, solver: Solver) -> float:
+            drawn = system.draw(len(labels), seed=task.seed + 1, solver=solver, labels=labels)
+            return closeness(judge.quick(drawn.x_1.to(labels.device), labels)["fd"], floor)
+
+        return judged
+
+    def _measured(self, task: ImageTask) -> tuple[ImageParts, Judge, Tensor]:
+        """The set, a classifier of it as a judge, and the labels that samples are to have."""
+        parts = self.images.load(task.data_root)
+        device = task.preset.torch_device
+        classifier = train_classifier(
+            parts.train.x_1.to(device),
+            parts.train.labels.to(device),
+            len(parts.classes),
+            steps=task.preset.classifier_steps,
+        )
+        # Classes as often as in the test set, which is what samples are compared with.
+        generator = torch.Generator().manual_seed(task.seed)
+        order = torch.randint(len(parts.test), (task.preset.samples,), generator=generator)
+        return parts, Judge.of(classifier, parts.test), parts.test.labels[order].to(device)
 
     def figures(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
         from flowatlas.plots import loss_curve, nfe_curve
@@ -203,11 +223,15 @@ def _network(parts: ImageParts, task: ImageTask) -> UNet:
         )
 
 
+def _training_images(parts: ImageParts, count: int, generator: torch.Generator) -> LabelledImages:
+    order = torch.randperm(len(parts.train), generator=generator)
+    return parts.train.rows(order[:count])
+
+
 def _baselines(parts: ImageParts, judge: Judge, labels: Tensor) -> dict[str, float]:
     """Scores of training images, and of draws of Gaussians."""
     generator = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(parts.train), generator=generator)[: len(labels)]
-    real = parts.train.rows(order)
+    real = _training_images(parts, len(labels), generator)
     device = labels.device
     drawn = class_gaussians(parts.train, labels.cpu(), generator).to(device)
     found: dict[str, Any] = {
