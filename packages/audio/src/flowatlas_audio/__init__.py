@@ -8,6 +8,7 @@ network `FrameNetwork`, speech enhancement by a flow (`Enhancer`), its metrics, 
 from importlib.metadata import version as _version
 
 from flowatlas_audio import noise as noise
+from flowatlas_audio.bank import MixtureBank as MixtureBank
 from flowatlas_audio.decibels import amplitude_to_decibels as amplitude_to_decibels
 from flowatlas_audio.decibels import decibels_to_amplitude as decibels_to_amplitude
 from flowatlas_audio.enhancer import Enhancer as Enhancer

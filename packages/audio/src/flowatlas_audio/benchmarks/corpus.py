@@ -5,12 +5,35 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from flowatlas_audio.mixtures import Mixtures, mixtures, resampled, synthetic_voice, voice
-from flowatlas_audio.noise import Noise, babble, brown, engine, gusts, hum, knocks, rain, shaped
+from flowatlas_audio.bank import MixtureBank
+from flowatlas_audio.mixtures import (
+    Mixtures,
+    at_speeds,
+    mixtures,
+    resampled,
+    synthetic_voice,
+    voice,
+)
+from flowatlas_audio.noise import (
+    Noise,
+    babble,
+    bands,
+    brown,
+    drone,
+    engine,
+    gusts,
+    hum,
+    knocks,
+    rain,
+    rattle,
+    shaped,
+    sloped,
+)
 from flowatlas_audio.speech import DIGITS, LIBRIVOX, LJSPEECH, clips
 
 __all__ = ["TEST_SPEAKERS", "Corpus", "generated", "recorded"]
@@ -18,6 +41,7 @@ __all__ = ["TEST_SPEAKERS", "Corpus", "generated", "recorded"]
 #: Of the spoken digits; the four others are trained on.
 TEST_SPEAKERS = ("lucas", "theo")
 _LEVELS = (0.0, 5.0, 10.0, 15.0)
+_SPEEDS = (Fraction(1), Fraction(9, 8), Fraction(7, 8))
 
 
 @dataclass(frozen=True)
@@ -39,9 +63,13 @@ class Corpus:
         """Kinds of noise to train on."""
         return {
             "shaped": shaped,
+            "sloped": sloped,
+            "bands": bands,
             "gusts": gusts,
             "hum": hum,
+            "drone": drone,
             "knocks": knocks,
+            "rattle": rattle,
             "babble": babble(self.train_voices),
         }
 
@@ -55,10 +83,16 @@ class Corpus:
             "babble": babble(self.test_voices),
         }
 
-    def train(self, count: int, samples: int, generator: torch.Generator) -> Mixtures:
-        """Pairs to train on, at -5 to 20 dB."""
-        return mixtures(
-            self.train_voices,
+    def bank(self, count: int, samples: int, generator: torch.Generator) -> MixtureBank:
+        """Mixtures to train on, at -5 to 20 dB, each voice at three speeds.
+
+        Args:
+            count: waves of each kind of noise.
+            samples: of an excerpt.
+            generator: of the noises.
+        """
+        return MixtureBank.made(
+            [at_speeds(voice, _SPEEDS) for voice in self.train_voices],
             self.train_noises,
             count,
             samples=samples,
