@@ -54,6 +54,13 @@ def test_turning_bins_turns_the_prediction(network: FrameNetwork) -> None:
     assert (network(x, 1 - t, {"noisy": noisy}) - plain).abs().max() > 1e-3
 
 
+def test_the_source_says_nothing(network: FrameNetwork) -> None:
+    x, t, noisy = inputs()
+    one, other = (network(a, 0 * t, {"noisy": noisy}) for a in (x, x.flip(1)))
+    assert torch.equal(one, other)
+    assert not torch.isclose(network(x, t, {"noisy": noisy}), one).all()
+
+
 def test_the_mask_is_bounded(network: FrameNetwork) -> None:
     """With x at rest: real and imaginary parts of a change of up to |y| each."""
     _, t, noisy = inputs()

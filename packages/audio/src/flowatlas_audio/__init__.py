@@ -23,6 +23,8 @@ from flowatlas_audio.mixtures import Mixtures as Mixtures
 from flowatlas_audio.mixtures import mixtures as mixtures
 from flowatlas_audio.network import FrameNetwork as FrameNetwork
 from flowatlas_audio.noise import mix as mix
+from flowatlas_audio.ratings import Dnsmos as Dnsmos
+from flowatlas_audio.ratings import dnsmos as dnsmos
 from flowatlas_audio.spectrogram import ComplexSpectrogram as ComplexSpectrogram
 from flowatlas_audio.speech import Clips as Clips
 from flowatlas_audio.speech import clips as clips

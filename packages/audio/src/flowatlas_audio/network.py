@@ -45,6 +45,9 @@ class FrameNetwork(Pretrained):
     - $\log n$ less the mean of $\log |y|$ over the frames,
     - $x / (|y| + 0.1)$, turned: what x says about the mask.
 
+    At t = 0 the state is a draw of the source, from which nothing can be learnt. So x is weighed
+    by t / (t + 0.1) everywhere, and the first prediction is that of a network without x.
+
     Frames that a mask leaves out are not seen by the others, and have a prediction of zero.
 
     Args:
@@ -116,7 +119,7 @@ class FrameNetwork(Pretrained):
         """The clean spectrogram less the noisy one, as expected at (x, t).
 
         Args:
-        x: `(batch, frames, 2F)`.
+            x: `(batch, frames, 2F)`.
             t: `(batch,)`.
             condition: with "noisy", of the shape of x.
             mask: True where a frame exists, `(batch, frames)`.
@@ -132,7 +135,8 @@ class FrameNetwork(Pretrained):
         length = torch.hypot(real, imag)
         cos, sin = real / length, imag / length
         magnitude = torch.where(heard, length, 0.0)
-        a, b = x.chunk(2, -1)
+        weight = (t / (t + _SOFT)).to(x.dtype).view(-1, 1, 1)
+        a, b = (weight * x).chunk(2, -1)
         a, b = a * cos + b * sin, b * cos - a * sin
         soft = magnitude + _SOFT
         h = self.bottom(torch.cat([*loudness(magnitude, mask), a / soft, b / soft], -1))
