@@ -101,7 +101,7 @@ def test_overfitting_one_mixture_finds_the_clean_wave() -> None:
     x = waves(0.0)[:1]
     noisy = x + 0.5 * torch.randn(x.shape, generator=seeded())
     loud = noisy.square().mean().sqrt()
-    front = ComplexSpectrogram().fitted([noisy / loud])
+    front = ComplexSpectrogram(power=1.0).fitted([noisy / loud])
     y = front.encode(noisy / loud)
     target = front.encode(x / loud) - y
     torch.manual_seed(0)

@@ -22,7 +22,7 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 _FILE = "enhancer.json"
 
 
-def enhancement_path(sigma: float = 0.5) -> AffinePath:
+def enhancement_path(sigma: float = 0.1) -> AffinePath:
     r"""The path from noisy to clean spectrograms, for their difference.
 
     A flow from $y + \sigma z$ to x, y noisy and x clean, has $x_t = t x + (1 - t)(y + \sigma z)$.
@@ -64,7 +64,7 @@ class Enhancer:
     network: FrameNetwork
     front: ComplexSpectrogram
     rate: int
-    sigma: float = 0.5
+    sigma: float = 0.1
     steps: int = 5
 
     def __post_init__(self) -> None:

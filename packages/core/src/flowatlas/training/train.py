@@ -104,8 +104,8 @@ def fit(
 
     Args:
         module: what to train.
-        data: batches; `TensorData`, `DrawnData`, or a datamodule of your own (whose order must be a function of
-            the step for resumes to be exact).
+        data: batches; `TensorData`, `DrawnData`, or a datamodule of your own (whose batches must
+            be a function of the step for resumes to be exact).
         steps: length of the run; the learning rate's cosine spans it.
         output_dir: for `checkpoint.safetensors`, `best.safetensors` and `losses.jsonl`.
         val_every: steps between validations; only at the end if None.
