@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from flowatlas import load_system
 from flowatlas.benchmarks import run
 from flowatlas.errors import ConfigError
 from flowatlas_audio import Enhancer
@@ -63,7 +64,8 @@ def test_a_run_from_end_to_end(method: str, tmp_path: Path) -> None:
     with np.load(folder / "arrays.npz") as arrays:
         kept = dict(arrays)
     assert list(kept["kinds"]) == ["brown", "engine", "rain", "babble"]
-    enhancer = Enhancer.from_pretrained(folder / "enhancer")
+    enhancer = load_system(folder / "system")
+    assert isinstance(enhancer, Enhancer)
     assert enhancer.steps == result.nfe and enhancer.rate == 8000
     figures = ENHANCEMENT.figures(kept, "title")
     assert len(figures) == 3

@@ -7,7 +7,7 @@ import torch
 
 from flowatlas.errors import ConfigError, DataError, ShapeError
 from flowatlas_audio import clips, mix, mixtures, noise
-from flowatlas_audio.benchmarks.corpus import TEST_SPEAKERS, generated, recorded
+from flowatlas_audio.corpus import TEST_SPEAKERS, generated, recorded
 from flowatlas_audio.mixtures import synthetic_voice, voice
 from flowatlas_audio.speech import DIGITS, LIBRIVOX, LJSPEECH
 

@@ -11,8 +11,10 @@ from flowatlas_audio import noise as noise
 from flowatlas_audio.bank import MixtureBank as MixtureBank
 from flowatlas_audio.decibels import amplitude_to_decibels as amplitude_to_decibels
 from flowatlas_audio.decibels import decibels_to_amplitude as decibels_to_amplitude
+from flowatlas_audio.enhancer import Enhanced as Enhanced
 from flowatlas_audio.enhancer import Enhancer as Enhancer
 from flowatlas_audio.enhancer import enhancement_path as enhancement_path
+from flowatlas_audio.enhancer import regression_path as regression_path
 from flowatlas_audio.mel import LogMel as LogMel
 from flowatlas_audio.mel import griffin_lim as griffin_lim
 from flowatlas_audio.mel import mel_filters as mel_filters

@@ -10,19 +10,25 @@ import torch
 from torch import Tensor
 
 from flowatlas.errors import DataError
-from flowatlas_audio.enhancer import level
 from flowatlas_audio.noise import Noise, mix
 
 __all__ = [
     "Mixtures",
     "at_speeds",
     "excerpt",
+    "level",
     "mixed",
     "mixtures",
     "resampled",
     "synthetic_voice",
     "voice",
 ]
+
+
+def level(wave: Tensor) -> Tensor:
+    """Root mean square of `(..., samples)`, `(..., 1)`; one for silence."""
+    found = wave.square().mean(-1, keepdim=True).sqrt()
+    return torch.where(found > 0, found, torch.ones_like(found))
 
 
 @dataclass(frozen=True)

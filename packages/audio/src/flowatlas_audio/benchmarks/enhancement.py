@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flowatlas import AffinePath
-from flowatlas.benchmarks.contract import Array, Benchmark, Metric, Outcome, Task
-from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
+from flowatlas.benchmarks.contract import Array, Metric, Outcome, Task
+from flowatlas.benchmarks.system_benchmark import Fitted, SystemBenchmark
 from flowatlas.objectives import FlowMatching
-from flowatlas.sources import Empirical
+from flowatlas.solvers import Euler
 from flowatlas.time_samplers import Beta, TimeSampler
-from flowatlas.training import DrawnData
-from flowatlas_audio.benchmarks.corpus import Corpus, generated, recorded
 from flowatlas_audio.benchmarks.settings import (
     METHODS,
     PRESETS,
     EnhancementMethod,
     EnhancementPreset,
 )
-from flowatlas_audio.enhancer import Enhancer, enhancement_path
+from flowatlas_audio.corpus import corpus
+from flowatlas_audio.enhancer import (
+    Enhancer,
+    enhanced_arrays,
+    enhancement_path,
+    regression_path,
+)
 from flowatlas_audio.metrics import estoi, pesq, si_sdr
 from flowatlas_audio.mixtures import Mixtures
 from flowatlas_audio.network import FrameNetwork
@@ -44,7 +46,7 @@ EnhancementTask = Task[EnhancementMethod, EnhancementPreset]
 _EXCERPT = 127 * 64
 
 
-class EnhancementBenchmark(Benchmark[EnhancementMethod, EnhancementPreset]):
+class EnhancementBenchmark(SystemBenchmark[EnhancementMethod, EnhancementPreset, Enhancer]):
     """Clean speech from a mixture with noise.
 
     The network sees the noisy spectrogram and the state of the flow; waves come back by the inverse
@@ -86,17 +88,14 @@ class EnhancementBenchmark(Benchmark[EnhancementMethod, EnhancementPreset]):
         Metric("seconds_training", "training, s", "", 0),
     )
 
-    def run(self, task: EnhancementTask) -> Outcome:
+    def train(self, task: EnhancementTask) -> Fitted[Enhancer]:
+        from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
+        from flowatlas.training import DrawnData
+
         preset, method = task.preset, task.method
-        generator = torch.Generator().manual_seed(task.seed)
-        corpus: Corpus = (
-            recorded(RATE, generator, data_root=task.data_root)
-            if preset.speech == "recorded"
-            else generated(RATE, generator)
-        )
-        test = corpus.test(preset.samples, 3 * RATE, generator)
-        bank = corpus.bank(preset.noises, _EXCERPT, generator)
-        first = bank.draw(64, generator)
+        voices = corpus(preset.speech, RATE, task.seed, task.data_root)
+        bank = voices.bank(preset.noises, _EXCERPT, task.seed)
+        first = bank.draw(64, torch.Generator().manual_seed(task.seed))
         front = ComplexSpectrogram(256, 128, preset.power).fitted([first.noisy])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(task.seed)
@@ -112,39 +111,44 @@ class EnhancementBenchmark(Benchmark[EnhancementMethod, EnhancementPreset]):
             ),
             task,
         )
-        device = preset.torch_device
         fitted = load_fitted(result.checkpoint, preset, network)
         assert isinstance(fitted, FrameNetwork)
-        enhancer = Enhancer(fitted, front, RATE, sigma=method.sigma, steps=method.solver_steps)
-        enhancer.save_pretrained(task.directory / "enhancer")
-        found = _enhanced(enhancer, test.noisy.to(device))
+        enhancer = Enhancer(
+            network=fitted,
+            front=front,
+            rate=RATE,
+            sigma=method.sigma,
+            steps=method.solver_steps,
+            speech=preset.speech,
+        )
+        return Fitted(
+            system=enhancer,
+            steps=result.step,
+            seconds=result.seconds,
+            losses=loss_arrays(result.log),
+        )
+
+    def score(self, fitted: Fitted[Enhancer], task: EnhancementTask) -> Outcome:
+        enhancer, count, seed = fitted.system, task.preset.samples, task.seed
+        drawn = enhancer.draw(count, seed=seed, data_root=task.data_root)
+        test, found = drawn.mixtures, drawn.waves
         values = scores(found, test)
-        values["seconds_training"] = result.seconds
-        values["parameters"] = float(sum(p.numel() for p in fitted.parameters()))
+        values["seconds_training"] = fitted.seconds
+        values["parameters"] = float(sum(p.numel() for p in enhancer.network.parameters()))
         references = {
             "noisy": test.noisy,
-            "subtraction": spectral_subtraction(test.noisy, front),
-            "oracle": _oracle(front, test),
+            "subtraction": spectral_subtraction(test.noisy, enhancer.front),
+            "oracle": _oracle(enhancer.front, test),
             **{
-                name: _enhanced(replace(enhancer, steps=steps), test.noisy.to(device))
+                name: enhancer.enhanced(test, seed=seed, solver=Euler(steps=steps)).waves
                 for name, steps in (("one", 1), ("two", 2))
-                if steps < method.solver_steps
+                if steps < enhancer.steps
             },
         }
         for name, wave in references.items():
             values |= {f"{name}/{key}": value for key, value in scores(wave, test).items()}
-        # One of each kind of noise.
-        kept = [test.kinds.index(kind) for kind in dict.fromkeys(test.kinds)]
-        arrays: dict[str, Array] = {
-            "clean": test.clean[kept].numpy(),
-            "noisy": test.noisy[kept].numpy(),
-            "enhanced": found[kept].numpy(),
-            "kinds": np.array([test.kinds[i] for i in kept]),
-            "snr": test.snr[kept].numpy(),
-            **_by_level(found, test),
-            **loss_arrays(result.log),
-        }
-        return Outcome(metrics=values, nfe=method.solver_steps, arrays=arrays)
+        arrays = {**enhanced_arrays(drawn), **_by_level(found, test), **fitted.losses}
+        return Outcome(metrics=values, nfe=enhancer.steps, arrays=arrays)
 
     def figures(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
         from flowatlas.plots import loss_curve
@@ -179,8 +183,7 @@ def _objective(method: EnhancementMethod, front: ComplexSpectrogram) -> FlowMatc
     if method.sigma > 0:
         # Density 2 (1 - t): what is decided early on is what the last steps cannot mend.
         return FlowMatching(enhancement_path(method.sigma), time_sampler=Beta(1.0, 2.0))
-    rest = AffinePath(source=Empirical(torch.zeros(1, front.dim)), prediction="target")
-    return FlowMatching(rest, time_sampler=AtSource())
+    return FlowMatching(regression_path(front.dim), time_sampler=AtSource())
 
 
 class AtSource(TimeSampler):
@@ -202,12 +205,6 @@ def _batch(front: ComplexSpectrogram, pairs: Mixtures, balance: float) -> dict[s
         "condition": {"noisy": noisy},
         "weight": weight / weight.mean(),
     }
-
-
-def _enhanced(enhancer: Enhancer, noisy: Tensor) -> Tensor:
-    """Each wave with a source of its own, the same for all enhancers."""
-    seeds = [torch.Generator(noisy.device).manual_seed(i) for i in range(len(noisy))]
-    return enhancer(noisy, generator=seeds).cpu()
 
 
 def _oracle(front: ComplexSpectrogram, test: Mixtures) -> Tensor:

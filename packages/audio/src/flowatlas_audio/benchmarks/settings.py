@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from flowatlas.benchmarks.config import require
 from flowatlas.benchmarks.method import Method
 from flowatlas.benchmarks.preset import Preset
+from flowatlas_audio.corpus import check_speech
 
 __all__ = ["METHODS", "PRESETS", "EnhancementMethod", "EnhancementPreset"]
 
@@ -59,9 +60,7 @@ class EnhancementPreset(Preset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            self.speech in ("recorded", "generated"), "speech", self.speech, "recorded or generated"
-        )
+        check_speech(self.speech)
         for name in ("noises", "width", "depth"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(0 < self.power <= 1, "power", self.power, "in (0, 1]")
