@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from flowatlas import Euler, Midpoint, load_system
+from flowatlas.cli import main
 from flowatlas.errors import ConfigError, DataError, ShapeError
 from flowatlas.objectives import FlowMatching
 from flowatlas_audio import (
@@ -208,3 +209,53 @@ def test_bad_input_is_named() -> None:
         replace(enhancer, steps=0)
     with pytest.raises(ConfigError, match="speech: got 'sung'"):
         replace(enhancer, speech="sung")
+
+
+def test_trained_resumed_and_sampled_by_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, waves = tmp_path / "made", tmp_path / "waves"
+    words = ["train", "audio/enhancement", "--preset", "demo", "--quiet", "--output", str(made)]
+    tiny = ["steps=4", "width=8", "depth=1", "noises=1", "batch=4", "ema=0"]
+    assert main([*words, "--set", *tiny]) == 0
+    assert main([*words, "--set", *tiny]) == 2
+    assert "holds a trained system" in capsys.readouterr().err
+    assert main([*words, "--resume", "--set", *tiny]) == 0
+    sampled = ["sample", str(made), "--count", "2", "--steps", "2", "--output", str(waves)]
+    assert main([*sampled, "--plot", str(tmp_path / "waves.png")]) == 0
+    assert "2 samples by Euler" in capsys.readouterr().out
+    assert len(sorted(waves.glob("*_enhanced.wav"))) == 2
+    assert (tmp_path / "waves.png").stat().st_size > 10_000
+    noisy, out = str(waves / "000_noisy.wav"), str(tmp_path / "out.wav")
+    assert main(["audio", "enhance", noisy, out, "--model", str(made)]) == 0
+    assert read_wave(out, rate=RATE).samples.shape == (3 * RATE,)
+
+
+def test_files_that_cannot_be_enhanced_are_named_by_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    model, out = str(made_up().save(tmp_path / "model")), str(tmp_path / "out.wav")
+    wave = 0.1 * waves()[0]
+    short = write_wave(tmp_path / "short.wav", wave, RATE)
+    short.write_bytes(short.read_bytes()[:-1000])
+    stereo = tmp_path / "stereo.wav"
+    soundfile.write(str(stereo), wave.repeat(2, 1).T.numpy(), RATE)
+    fast = write_wave(tmp_path / "fast.wav", wave, 16000)
+    text = tmp_path / "text.wav"
+    text.write_text("no wave")
+    for file, reason in (
+        (short, "cut short"),
+        (stereo, "2 channels"),
+        (fast, "16000 samples per second; 8000 are needed"),
+        (text, "cannot be read as audio"),
+        (tmp_path / "none.wav", "no such file"),
+    ):
+        assert main(["audio", "enhance", str(file), out, "--model", model]) == 2
+        said = capsys.readouterr().err
+        assert str(file.name) in said and reason in said and "Traceback" not in said
+        assert not Path(out).exists()
+    for file, option in ((stereo, "--downmix"), (fast, "--resample")):
+        assert main(["audio", "enhance", str(file), out, "--model", model, option]) == 0
+    assert main(["audio", "enhance", str(fast), out, "--model", str(tmp_path)]) == 2
+    assert "no trained system" in capsys.readouterr().err
