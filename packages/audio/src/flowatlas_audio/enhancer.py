@@ -33,7 +33,7 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 _NETWORK = "network"
 
 
-def enhancement_path(sigma: float = 0.1) -> AffinePath:
+def enhancement_path(sigma: float = 0.02) -> AffinePath:
     r"""The path from noisy to clean spectrograms, for their difference.
 
     A flow from $y + \sigma z$ to x, y noisy and x clean, has $x_t = t x + (1 - t)(y + \sigma z)$.
@@ -108,7 +108,7 @@ class Enhancer(System[Enhanced]):
     network: FrameNetwork
     front: ComplexSpectrogram
     rate: int
-    sigma: float = 0.1
+    sigma: float = 0.02
     steps: int = 5
     speech: str = "recorded"
 

@@ -181,8 +181,8 @@ def scores(found: Tensor, test: Mixtures) -> dict[str, float]:
 def _objective(method: EnhancementMethod, front: ComplexSpectrogram) -> FlowMatching:
     """Regression is the flow's first evaluation alone: t = 0, and a source at rest."""
     if method.sigma > 0:
-        # Density 2 (1 - t): what is decided early on is what the last steps cannot mend.
-        return FlowMatching(enhancement_path(method.sigma), time_sampler=Beta(1.0, 2.0))
+        times = Beta(method.early, 1.0)
+        return FlowMatching(enhancement_path(method.sigma), time_sampler=times)
     return FlowMatching(regression_path(front.dim), time_sampler=AtSource())
 
 

@@ -18,14 +18,18 @@ class EnhancementMethod(Method):
 
     Attributes:
         sigma: deviation of the source around the noisy spectrogram; 0 for regression.
+        early: a; times to train at have density t^(a - 1): below 1 those near the source are
+            favoured, where everything is decided. Regression has t = 0 alone.
         solver_steps: Euler steps; 1 for regression.
     """
 
-    sigma: float = 0.1
+    sigma: float = 0.02
+    early: float = 0.3
     solver_steps: int = 5
 
     def __post_init__(self) -> None:
         require(self.sigma >= 0, "sigma", self.sigma, "0 or more")
+        require(self.early > 0, "early", self.early, "positive")
         require(self.solver_steps >= 1, "solver_steps", self.solver_steps, "1 or more")
         require(
             self.sigma > 0 or self.solver_steps == 1,
