@@ -113,7 +113,7 @@ def test_overfitting_one_mixture_finds_the_clean_wave() -> None:
     torch.manual_seed(0)
     network = FrameNetwork(129, width=64, depth=3)
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
-    objective = FlowMatching(enhancement_path())
+    objective = FlowMatching(enhancement_path(0.1))
     for step in range(120):
         loss = objective(
             network,
@@ -124,7 +124,9 @@ def test_overfitting_one_mixture_finds_the_clean_wave() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    found = Enhancer(network=network.eval(), front=front, rate=RATE)(noisy, generator=seeded())
+    found = Enhancer(network=network.eval(), front=front, rate=RATE, sigma=0.1)(
+        noisy, generator=seeded()
+    )
     before, after = (float((a - x).square().mean()) for a in (noisy, found))
     assert after < 0.4 * before
 
