@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas_audio import FrameNetwork
+from flowatlas_audio.network import loudness
 
 BINS = 9
 
@@ -51,6 +52,43 @@ def test_turning_bins_turns_the_prediction(network: FrameNetwork) -> None:
     # Of any meaning only if the prediction depends on both.
     assert (network(turned(x, angle), t, {"noisy": noisy}) - plain).abs().max() > 0.1
     assert (network(x, 1 - t, {"noisy": noisy}) - plain).abs().max() > 1e-3
+
+
+def test_the_source_says_nothing(network: FrameNetwork) -> None:
+    x, t, noisy = inputs()
+    one, other = (network(a, 0 * t, {"noisy": noisy}) for a in (x, x.flip(1)))
+    assert torch.equal(one, other)
+    assert not torch.isclose(network(x, t, {"noisy": noisy}), one).all()
+
+
+def test_the_mask_is_bounded(network: FrameNetwork) -> None:
+    """With x at rest: real and imaginary parts of a change of up to |y| each."""
+    _, t, noisy = inputs()
+    with torch.no_grad():
+        network.top.weight.mul_(100.0)
+    found = torch.complex(*network(torch.zeros_like(noisy), t, {"noisy": noisy}).chunk(2, -1))
+    ratio = found / torch.complex(*noisy.chunk(2, -1))
+    assert (ratio.real.abs() <= 1 + 1e-9).all() and (ratio.imag.abs() <= 1 + 1e-9).all()
+    assert ratio.real.abs().max() > 0.999 and ratio.imag.abs().max() > 0.999
+
+
+def test_the_floor_is_a_low_percentile_over_existing_frames() -> None:
+    level = torch.arange(40.0).view(1, 40, 1).expand(2, 40, 3)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    exists = torch.ones(2, 40, dtype=torch.bool)
+    exists[1, 20:] = False
+    # 15 % of 39 and of 19 are 5.85 and 2.85: the sixth and the third lowest.
+    for mask, floor, mean in ((None, (5.0, 5.0), (19.5, 19.5)), (exists, (5.0, 2.0), (19.5, 9.5))):
+        magnitude = (0.1 * level).exp()
+        if mask is None:
+            magnitude = magnitude[:, order]
+        _, over, under = loudness(magnitude, mask)
+        raw, found = (over + 0.6) / 0.4, (under - 0.5) / 0.4
+        expected = 0.1 * torch.tensor(floor).view(2, 1, 1)
+        seen = exists if mask is not None else torch.ones_like(exists)
+        assert torch.allclose((magnitude.log() - raw)[seen], expected.expand(2, 40, 3)[seen])
+        gap = 0.1 * (torch.tensor(floor) - torch.tensor(mean)).view(2, 1, 1)
+        assert torch.allclose(found, gap.expand(2, 40, 3), atol=1e-5)
 
 
 def test_padding_never_changes_the_rest(network: FrameNetwork) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from flowatlas.errors import ConfigError, DataError, ShapeError
 from flowatlas_audio import clips, mix, mixtures, noise
-from flowatlas_audio.benchmarks.corpus import TEST_SPEAKERS, generated, recorded
+from flowatlas_audio.corpus import TEST_SPEAKERS, generated, recorded
 from flowatlas_audio.mixtures import synthetic_voice, voice
 from flowatlas_audio.speech import DIGITS, LIBRIVOX, LJSPEECH
 
@@ -16,10 +16,14 @@ KINDS = (
     noise.white,
     noise.brown,
     noise.shaped,
+    noise.sloped,
+    noise.bands,
     noise.gusts,
     noise.hum,
     noise.engine,
+    noise.drone,
     noise.knocks,
+    noise.rattle,
     noise.rain,
     noise.babble([torch.randn(5000, generator=torch.Generator().manual_seed(3))]),
 )
@@ -58,6 +62,37 @@ def test_spectra_are_those_of_the_names() -> None:
         sum(_power(hum, base * k - 1, base * k + 1) for k in range(1, 60)) for base in (50, 60)
     ]
     assert max(lines) > 0.9 and min(lines) < 0.5
+
+
+def test_kinds_to_train_on_are_what_they_say() -> None:
+    n = 2**15
+    for seed in range(8):
+        # A straight line beyond the corner: one octave is to the next as that to the one after.
+        wave = noise.sloped(n, RATE, seeded(seed))
+        low, middle, high = (_power(wave, f, 2 * f) for f in (400, 800, 1600))
+        assert middle / low == pytest.approx(high / middle, rel=0.15)
+        # Octaves of density f^-2e, e in [-.2, .8], have ratios 2^(1 - 2e): .66 to 2.64.
+        assert 0.6 < middle / low < 2.9
+        # Lines: a fiftieth of the frequencies has more than three tenths of the power, at no
+        # engine's pitch; of white noise it would be a tenth.
+        drone = torch.fft.rfft(noise.drone(n, RATE, seeded(seed)).double()).abs().square()
+        assert _largest(drone, 0.02) > 0.3
+        assert int(drone.argmax()) * RATE / n > 60
+    # Single clicks stand out of what is between them: fourth moments beyond a normal law's 3.
+    moments = [float(noise.rattle(n, RATE, seeded(i)).pow(4).mean()) for i in range(8)]
+    assert min(moments) > 3.3 and max(moments) > 20
+    # Bands: some spectra are narrow, some broad; white noise has a tenth there.
+    shares = [
+        _largest(torch.fft.rfft(noise.bands(n, RATE, seeded(i))).abs().square(), 0.02)
+        for i in range(8)
+    ]
+    assert min(shares) < 0.3 and max(shares) > 0.3 and min(shares) > 0.1
+
+
+def _largest(power: torch.Tensor, share: float) -> float:
+    """The part of the power that the strongest bins hold."""
+    kept = power.sort(descending=True).values[: int(share * len(power))]
+    return float(kept.sum() / power.sum())
 
 
 @pytest.mark.parametrize("snr", [-5.0, 0.0, 12.5])

@@ -8,10 +8,13 @@ network `FrameNetwork`, speech enhancement by a flow (`Enhancer`), its metrics, 
 from importlib.metadata import version as _version
 
 from flowatlas_audio import noise as noise
+from flowatlas_audio.bank import MixtureBank as MixtureBank
 from flowatlas_audio.decibels import amplitude_to_decibels as amplitude_to_decibels
 from flowatlas_audio.decibels import decibels_to_amplitude as decibels_to_amplitude
+from flowatlas_audio.enhancer import Enhanced as Enhanced
 from flowatlas_audio.enhancer import Enhancer as Enhancer
 from flowatlas_audio.enhancer import enhancement_path as enhancement_path
+from flowatlas_audio.enhancer import regression_path as regression_path
 from flowatlas_audio.mel import LogMel as LogMel
 from flowatlas_audio.mel import griffin_lim as griffin_lim
 from flowatlas_audio.mel import mel_filters as mel_filters
@@ -22,6 +25,8 @@ from flowatlas_audio.mixtures import Mixtures as Mixtures
 from flowatlas_audio.mixtures import mixtures as mixtures
 from flowatlas_audio.network import FrameNetwork as FrameNetwork
 from flowatlas_audio.noise import mix as mix
+from flowatlas_audio.ratings import Dnsmos as Dnsmos
+from flowatlas_audio.ratings import dnsmos as dnsmos
 from flowatlas_audio.spectrogram import ComplexSpectrogram as ComplexSpectrogram
 from flowatlas_audio.speech import Clips as Clips
 from flowatlas_audio.speech import clips as clips

@@ -1,28 +1,39 @@
-"""A trained flow from noisy to clean speech, ready to be called on waves, and as a directory."""
+"""A trained flow from noisy to clean speech, ready to be called on waves; it writes WAV files."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from flowatlas import AffinePath, Euler, Gaussian, sample
+from flowatlas import AffinePath, Empirical, Gaussian, sample
 from flowatlas.errors import ConfigError, DataError, ShapeError
+from flowatlas.solvers import Solver
+from flowatlas.system import System
+from flowatlas_audio.corpus import check_speech, corpus
+from flowatlas_audio.mixtures import Mixtures, level
 from flowatlas_audio.network import FrameNetwork
 from flowatlas_audio.spectrogram import ComplexSpectrogram
+from flowatlas_audio.waves import write_wave
 
-__all__ = ["Enhancer", "enhancement_path", "level"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Enhanced", "Enhancer", "enhanced_arrays", "enhancement_path", "regression_path"]
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
-_FILE = "enhancer.json"
+_NETWORK = "network"
 
 
-def enhancement_path(sigma: float = 0.5) -> AffinePath:
+def enhancement_path(sigma: float = 0.02) -> AffinePath:
     r"""The path from noisy to clean spectrograms, for their difference.
 
     A flow from $y + \sigma z$ to x, y noisy and x clean, has $x_t = t x + (1 - t)(y + \sigma z)$.
@@ -39,33 +50,67 @@ def enhancement_path(sigma: float = 0.5) -> AffinePath:
     return AffinePath(source=Gaussian(sigma), prediction="target")
 
 
-def level(wave: Tensor) -> Tensor:
-    """Root mean square of `(..., samples)`, `(..., 1)`; one for silence."""
-    found = wave.square().mean(-1, keepdim=True).sqrt()
-    return torch.where(found > 0, found, torch.ones_like(found))
+def regression_path(dim: int) -> AffinePath:
+    """The same with a source at rest: trained at t = 0 alone, one Euler step is a regression.
+
+    Args:
+        dim: numbers of a frame.
+    """
+    return AffinePath(source=Empirical(torch.zeros(1, dim)), prediction="target")
 
 
 @dataclass(frozen=True)
-class Enhancer:
+class Enhanced:
+    """Held-out mixtures and what became of them.
+
+    Attributes:
+        mixtures: clean and noisy waves.
+        waves: enhanced ones, of the same shape.
+        rate: in samples per second.
+    """
+
+    mixtures: Mixtures
+    waves: Tensor
+    rate: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enhancer(System[Enhanced]):
     """A network with all that it takes to clean a wave by it.
+
+    Called on waves it cleans them. What it draws as a `System` are examples: held-out speech in
+    held-out noise.
 
     Attributes:
         network: predicts the clean spectrogram less the noisy one.
         front: between waves and spectrograms, of waves of root mean square one.
         rate: of the waves it was trained on, in samples per second.
-        sigma: deviation of the source; 0 for a network that was trained to regress, which is then
-            asked once.
-        steps: evaluations of the network.
+        sigma: deviation of the source; 0 for a network that was trained to regress.
+        steps: Euler steps, each an evaluation of the network.
+        speech: of its examples, `"recorded"` or `"generated"`.
 
     Raises:
-        ConfigError: a rate, deviation or number of steps that cannot be.
+        ConfigError: a rate, deviation, number of steps or kind of speech that cannot be.
+
+    Example:
+        ```python
+        from flowatlas_audio import ComplexSpectrogram, Enhancer, FrameNetwork
+
+        network = FrameNetwork(129, width=32, depth=1)  # not trained here
+        enhancer = Enhancer(network=network, front=ComplexSpectrogram(), rate=8000)
+        clean = enhancer(torch.randn(1, 4000))
+        enhancer.save("enhancer")
+        ```
     """
+
+    name = "enhancer"
 
     network: FrameNetwork
     front: ComplexSpectrogram
     rate: int
-    sigma: float = 0.5
+    sigma: float = 0.02
     steps: int = 5
+    speech: str = "recorded"
 
     def __post_init__(self) -> None:
         if self.rate < 1 or self.steps < 1 or not 0 <= self.sigma < float("inf"):
@@ -73,10 +118,25 @@ class Enhancer:
                 f"rate, steps, sigma: got {self.rate}, {self.steps}, {self.sigma}; the first two "
                 "are 1 or more, the last 0 or more."
             )
+        check_speech(self.speech)
+
+    @property
+    def default_solver(self) -> tuple[str, int]:
+        return "euler", self.steps
+
+    @property
+    def path(self) -> AffinePath:
+        """That the network was trained on."""
+        return enhancement_path(self.sigma) if self.sigma > 0 else regression_path(self.front.dim)
 
     @torch.no_grad()
     def __call__(
-        self, wave: Tensor, *, lengths: Tensor | None = None, generator: Generators = None
+        self,
+        wave: Tensor,
+        *,
+        lengths: Tensor | None = None,
+        solver: Solver | None = None,
+        generator: Generators = None,
     ) -> Tensor:
         """Cleaned waves `(batch, samples)`.
 
@@ -84,6 +144,7 @@ class Enhancer:
             wave: `(batch, samples)` at `rate`.
             lengths: samples of each, `(batch,)`, for waves padded to one length; what follows is
                 not heard, and comes back as silence.
+            solver: `default_solver` if None.
             generator: one, or one per wave.
 
         Raises:
@@ -111,7 +172,7 @@ class Enhancer:
         if lengths is not None:
             loud = loud * (samples / lengths.to(wave.dtype)).sqrt().unsqueeze(1)
         noisy = self.front.encode(wave / loud)
-        residual = self._residual(noisy, mask, generator)
+        residual = self._residual(noisy, mask, solver or self.solver(), generator)
         if lengths is None:
             return self.front.decode(noisy + residual, samples) * loud
         # Each by itself: a window that lies beyond the end would weigh on the last samples.
@@ -121,65 +182,114 @@ class Enhancer:
             found[i, :length] = self.front.decode((noisy + residual)[i, :kept], length) * loud[i]
         return found
 
-    def _residual(self, noisy: Tensor, mask: Tensor | None, generator: Generators) -> Tensor:
-        condition = {"noisy": noisy}
-        if self.sigma == 0:
-            t = noisy.new_zeros(len(noisy))
-            out: Tensor = self.network(torch.zeros_like(noisy), t, condition, mask=mask)
-            return out
+    def _residual(
+        self, noisy: Tensor, mask: Tensor | None, solver: Solver, generator: Generators
+    ) -> Tensor:
         drawn: Tensor = sample(
             self.network,
-            enhancement_path(self.sigma),
+            self.path,
             shape=tuple(noisy.shape),
-            condition=condition,
+            condition={"noisy": noisy},
             mask=mask,
-            solver=Euler(steps=self.steps),
+            solver=solver,
             dtype=noisy.dtype,
             device=noisy.device,
             generator=generator,
         )
         return drawn if mask is None else torch.where(mask.unsqueeze(-1), drawn, 0.0)
 
-    def save_pretrained(self, directory: str | Path) -> Path:
-        """Write the network and `enhancer.json` into a directory.
+    def draw(
+        self,
+        count: int,
+        *,
+        seed: int = 0,
+        solver: Solver | None = None,
+        data_root: str | os.PathLike[str] | None = None,
+    ) -> Enhanced:
+        """Held-out speech of three seconds in held-out noise, enhanced.
+
+        Args:
+            count: how many.
+            seed: of the mixtures, and of the noise of the flow.
+            solver: `default_solver` if None.
+            data_root: directory with recorded speech; the default places if None.
 
         Raises:
-            DataError: a file cannot be written.
+            DataError: recorded speech is missing.
         """
-        place = self.network.save_pretrained(directory)
-        settings = {
+        test = corpus(self.speech, self.rate, seed, data_root).test(count, 3 * self.rate, seed)
+        return self.enhanced(test, seed=seed, solver=solver)
+
+    def enhanced(self, test: Mixtures, *, seed: int = 0, solver: Solver | None = None) -> Enhanced:
+        """Mixtures with what becomes of them; each wave has a source of its own.
+
+        Args:
+            test: clean and noisy waves at `rate`.
+            seed: of the noise of the flow.
+            solver: `default_solver` if None.
+        """
+        device = next(self.network.parameters()).device
+        sources = [torch.Generator(device).manual_seed(seed + i) for i in range(len(test.noisy))]
+        found = self(test.noisy.to(device), solver=solver, generator=sources)
+        return Enhanced(test, found.cpu(), self.rate)
+
+    def export(self, samples: Enhanced, output: Path) -> tuple[Path, ...]:
+        """Three WAV files for each mixture: `000_noisy.wav`, `000_enhanced.wav`, `000_clean.wav`.
+
+        All three of a mixture are scaled alike, so that the loudest of their samples is full scale.
+        """
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"{output}: cannot be made ({error.strerror}). Name a directory that can be."
+            ) from error
+        written = []
+        for i, waves in enumerate(
+            zip(samples.mixtures.noisy, samples.waves, samples.mixtures.clean, strict=True)
+        ):
+            peak = max(float(wave.abs().max()) for wave in waves)
+            for name, wave in zip(("noisy", "enhanced", "clean"), waves, strict=True):
+                written.append(
+                    write_wave(output / f"{i:03d}_{name}.wav", wave / peak, samples.rate)
+                )
+        return tuple(written)
+
+    def figure(self, samples: Enhanced, title: str) -> Figure:
+        from flowatlas_audio.plots import spectrograms
+
+        return spectrograms(enhanced_arrays(samples), samples.rate, title=title)
+
+    def save_parts(self, directory: Path) -> dict[str, Any]:
+        self.network.save_pretrained(directory / _NETWORK)
+        return {
             "front": asdict(self.front),
             "rate": self.rate,
             "sigma": self.sigma,
             "steps": self.steps,
+            "speech": self.speech,
         }
-        try:
-            (place / _FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"{place / _FILE}: cannot be written ({error.strerror}).") from error
-        return place
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path) -> Enhancer:
-        """What `save_pretrained` has written.
+    def load_parts(cls, directory: Path, stored: Mapping[str, Any]) -> Enhancer:
+        return cls(
+            network=FrameNetwork.from_pretrained(directory / _NETWORK).requires_grad_(False),
+            front=ComplexSpectrogram(**stored["front"]),
+            rate=int(stored["rate"]),
+            sigma=float(stored["sigma"]),
+            steps=int(stored["steps"]),
+            speech=str(stored["speech"]),
+        )
 
-        Raises:
-            DataError: a file is missing or corrupt.
-        """
-        path = Path(directory) / _FILE
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-            front = ComplexSpectrogram(**settings.pop("front"))
-            return cls(FrameNetwork.from_pretrained(directory), front, **settings)
-        except OSError as error:
-            raise DataError(
-                f"{path}: cannot be read ({error.strerror}). Name a directory that "
-                "Enhancer.save_pretrained or `flowatlas bench run audio/enhancement` has written."
-            ) from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(
-                f"{path}: it does not describe an enhancer ({error}). Write it again with "
-                "Enhancer.save_pretrained."
-            ) from error
+
+def enhanced_arrays(samples: Enhanced) -> dict[str, NDArray[Any]]:
+    """What `plots.spectrograms` draws: the first mixture of each kind of noise."""
+    kinds = samples.mixtures.kinds
+    kept = [kinds.index(kind) for kind in dict.fromkeys(kinds)]
+    return {
+        "clean": samples.mixtures.clean[kept].numpy(),
+        "noisy": samples.mixtures.noisy[kept].numpy(),
+        "enhanced": samples.waves[kept].numpy(),
+        "kinds": np.array([kinds[i] for i in kept]),
+        "snr": samples.mixtures.snr[kept].numpy(),
+    }

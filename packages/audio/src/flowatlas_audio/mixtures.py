@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
 
 from flowatlas.errors import DataError
-from flowatlas_audio.enhancer import level
 from flowatlas_audio.noise import Noise, mix
 
-__all__ = ["Mixtures", "mixtures", "resampled", "synthetic_voice", "voice"]
+__all__ = [
+    "Mixtures",
+    "at_speeds",
+    "excerpt",
+    "level",
+    "mixed",
+    "mixtures",
+    "resampled",
+    "synthetic_voice",
+    "voice",
+]
+
+
+def level(wave: Tensor) -> Tensor:
+    """Root mean square of `(..., samples)`, `(..., 1)`; one for silence."""
+    found = wave.square().mean(-1, keepdim=True).sqrt()
+    return torch.where(found > 0, found, torch.ones_like(found))
 
 
 @dataclass(frozen=True)
@@ -64,7 +80,7 @@ def mixtures(
     clean, added, names = [], [], list(noises)
     for i in range(count):
         source = voices[i % len(voices)]
-        clean.append(_excerpt(source, samples, generator))
+        clean.append(excerpt(source, samples, generator))
         # Kinds advance by rounds of voices, so that every voice meets every noise.
         name = names[(i // len(voices)) % len(names)]
         added.append((name, noises[name](samples, rate, generator)))
@@ -74,13 +90,18 @@ def mixtures(
     else:
         rounds = [i // len(voices) for i in range(count)]
         levels = torch.tensor([snr[(r + r // len(names)) % len(snr)] for r in rounds])
-    x = torch.stack(clean)
-    y = mix(x, torch.stack([wave for _, wave in added]), levels)
+    waves = torch.stack([wave for _, wave in added])
+    return mixed(torch.stack(clean), waves, levels, tuple(name for name, _ in added))
+
+
+def mixed(clean: Tensor, noise: Tensor, snr: Tensor, kinds: tuple[str, ...]) -> Mixtures:
+    """The sums of waves `(n, samples)` at levels `(n,)` in dB, brought to root mean square one."""
+    y = mix(clean, noise, snr)
     loud = level(y)
-    return Mixtures(x / loud, y / loud, levels, tuple(name for name, _ in added))
+    return Mixtures(clean / loud, y / loud, snr, kinds)
 
 
-def _excerpt(wave: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+def excerpt(wave: Tensor, samples: int, generator: torch.Generator) -> Tensor:
     """A random one that is not a pause: within 20 dB of the whole."""
     whole = float(wave.square().mean().sqrt())
     for _ in range(100):
@@ -101,6 +122,11 @@ def resampled(wave: Tensor, rate: int, target: int) -> Tensor:
         return wave
     out: Tensor = load_torchaudio().functional.resample(wave, rate, target)
     return out
+
+
+def at_speeds(wave: Tensor, speeds: Sequence[Fraction]) -> tuple[Tensor, ...]:
+    """A voice that speaks faster and higher, or slower and lower: another speaker, nearly."""
+    return tuple(resampled(wave, one.numerator, one.denominator) for one in speeds)
 
 
 def voice(waves: Sequence[Tensor], rate: int, generator: torch.Generator) -> Tensor:

@@ -10,9 +10,14 @@ from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.field import Condition
 from flowatlas.networks import FourierTimeEmbedding, Pretrained
 
-__all__ = ["FrameNetwork"]
+__all__ = ["FrameNetwork", "loudness"]
 
 _EMBEDDING = 64
+
+
+_QUIETEST = 1e-4
+_FLOOR_SHARE = 0.15
+_SOFT = 0.1
 
 
 class FrameNetwork(Pretrained):
@@ -24,18 +29,31 @@ class FrameNetwork(Pretrained):
     $\bar y / |y|$, which makes y real, and the prediction is turned back at the end: turning bins
     of x and y by any angles turns those of the prediction by the same. In between,
 
-    $$\hat x = p \, |y| + g \circ x$$
+    $$\hat x = \tanh(p) \, |y| + i \tanh(q) \, |y| + g \circ x$$
 
-    with a complex p and a real g for each bin, both found by residual layers of depthwise
-    convolutions along time and perceptrons, scaled, shifted and gated by an embedding of t. Both
-    start at zero, so that the noisy spectrogram is left as it is.
+    with p, q and g for each bin. The first two are a complex mask on y, less one: -1 takes a bin
+    away, 0 leaves it as it is, and nothing makes it more than twice as loud. All three start at
+    zero, so that the noisy spectrogram is left as it is.
+
+    They are found by residual layers of depthwise convolutions along time and perceptrons, scaled,
+    shifted and gated by an embedding of t, from
+
+    - $\log |y|$,
+    - $\log |y| - \log n$, where n is the noise floor of each bin: the 15th percentile of |y| over
+      the frames, which is what is heard between words. It is the same for all frames, so that
+      steady noise of any spectrum, heard in training or not, is told from speech,
+    - $\log n$ less the mean of $\log |y|$ over the frames,
+    - $x / (|y| + 0.1)$, turned: what x says about the mask.
+
+    At t = 0 the state is a draw of the source, from which nothing can be learnt. So x is weighed
+    by t / (t + 0.1) everywhere, and the first prediction is that of a network without x.
 
     Frames that a mask leaves out are not seen by the others, and have a prediction of zero.
 
     Args:
         bins: F.
         width: of the vectors between layers.
-        depth: layers; layer i has a dilation of 1, 2, 4, 1, 2, 4 ...
+        depth: layers; layer i has a dilation of 1, 2, 4, 8, 1, 2, 4, 8 ...
         window: frames that each convolution sees, odd.
         expansion: of the perceptrons.
 
@@ -45,7 +63,10 @@ class FrameNetwork(Pretrained):
 
     Reference: A ConvNet for the 2020s, Liu et al., 2022, arXiv:2201.03545, for the layers; Scalable
     Diffusion Models with Transformers, Peebles and Xie, 2022, arXiv:2212.09748, for the gates that
-    start at zero. The turned bins are ours.
+    start at zero; Noise power spectral density estimation based on optimal smoothing and minimum
+    statistics, Martin, 2001, for the idea of a floor; Complex ratio masking for monaural speech
+    separation, Williamson, Wang and Wang, 2016, for the mask (both from memory). The turned bins
+    are ours.
 
     Example:
         ```python
@@ -61,7 +82,7 @@ class FrameNetwork(Pretrained):
         self,
         bins: int,
         *,
-        width: int = 192,
+        width: int = 160,
         depth: int = 6,
         window: int = 5,
         expansion: int = 2,
@@ -79,9 +100,9 @@ class FrameNetwork(Pretrained):
         self.bins = bins
         self.time = FourierTimeEmbedding(_EMBEDDING)
         self.context = nn.Linear(_EMBEDDING, _EMBEDDING)
-        self.bottom = nn.Linear(4 * bins, width)
+        self.bottom = nn.Linear(5 * bins, width)
         self.layers = nn.ModuleList(
-            _Layer(width, window, 2 ** (i % 3), expansion) for i in range(depth)
+            _Layer(width, window, 2 ** (i % 4), expansion) for i in range(depth)
         )
         self.top = nn.Linear(width, 3 * bins)
         nn.init.zeros_(self.top.weight)
@@ -114,14 +135,16 @@ class FrameNetwork(Pretrained):
         length = torch.hypot(real, imag)
         cos, sin = real / length, imag / length
         magnitude = torch.where(heard, length, 0.0)
-        a, b = x.chunk(2, -1)
+        weight = (t / (t + _SOFT)).to(x.dtype).view(-1, 1, 1)
+        a, b = (weight * x).chunk(2, -1)
         a, b = a * cos + b * sin, b * cos - a * sin
-        h = self.bottom(torch.cat([magnitude, 0.3 * magnitude.clamp(min=1e-3).log(), a, b], -1))
+        soft = magnitude + _SOFT
+        h = self.bottom(torch.cat([*loudness(magnitude, mask), a / soft, b / soft], -1))
         e = nn.functional.silu(self.context(self.time(t.to(h.dtype))))
         for layer in self.layers:
             h = layer(h, e, mask)
         p, q, g = self.top(layer_norm(h, h.shape[-1:])).chunk(3, -1)
-        a, b = p * magnitude + g * a, q * magnitude + g * b
+        a, b = p.tanh() * magnitude + g * a, q.tanh() * magnitude + g * b
         out = torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
         return out if mask is None else torch.where(mask.unsqueeze(-1), out, 0.0)
 
@@ -152,6 +175,32 @@ class FrameNetwork(Pretrained):
                 "frame."
             )
         return noisy
+
+
+def loudness(magnitude: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Three views of the magnitudes, brought to about one: themselves, over the floor, the floor.
+
+    Args:
+        magnitude: `(batch, frames, F)`.
+        mask: True where a frame exists, `(batch, frames)`.
+    """
+    level = magnitude.clamp(min=_QUIETEST).log()
+    if mask is None:
+        count = torch.full((len(level), 1, 1), level.shape[1], device=level.device)
+        mean, order = level.mean(1, keepdim=True), level.sort(1).values
+    else:
+        there = mask.unsqueeze(-1)
+        count = there.sum(1, keepdim=True)
+        mean = torch.where(there, level, 0.0).sum(1, keepdim=True) / count.clamp(min=1)
+        # Frames that do not exist come last. Samples without any frame have a finite floor too.
+        order = torch.where(there, level, level.detach().amax() + 1.0).sort(1).values
+    place = ((count - 1).clamp(min=0) * _FLOOR_SHARE).long()
+    floor = order.gather(1, place.expand(-1, 1, level.shape[-1]))
+    return (
+        0.4 * level + 1.0,
+        0.4 * (level - floor) - 0.6,
+        (0.4 * (floor - mean) + 0.5).expand_as(level),
+    )
 
 
 class _Layer(nn.Module):

@@ -12,14 +12,18 @@ from flowatlas.errors import DataError, ShapeError
 
 __all__ = [
     "babble",
+    "bands",
     "brown",
+    "drone",
     "engine",
     "gusts",
     "hum",
     "knocks",
     "mix",
     "rain",
+    "rattle",
     "shaped",
+    "sloped",
     "white",
 ]
 
@@ -54,6 +58,30 @@ def shaped(samples: int, rate: int, generator: torch.Generator) -> Tensor:
     return _unit(_filtered(_normal(samples, generator), rate, gain))
 
 
+def sloped(samples: int, rate: int, generator: torch.Generator) -> Tensor:
+    """Amplitude that is level up to a corner of 50 to 300 Hz and f^-e beyond it, e in [-.2, .8]."""
+    exponent, corner = _uniform(generator) - 0.2, 50.0 + 250.0 * _uniform(generator)
+    wave = _normal(samples, generator)
+    return _unit(_filtered(wave, rate, lambda f: (f.clamp(min=corner) / corner) ** -exponent))
+
+
+def bands(samples: int, rate: int, generator: torch.Generator) -> Tensor:
+    """One to four bands of noise of random width and strength over a faint level one."""
+    found = [
+        (_uniform(generator) * rate / 2, rate * (0.01 + 0.06 * _uniform(generator)), weight)
+        for weight in torch.randn(4, generator=generator).exp().tolist()
+    ][: 1 + int(4 * _uniform(generator))]
+    faint = 10 ** -(1.0 + 1.5 * _uniform(generator))
+
+    def gain(f: Tensor) -> Tensor:
+        level = torch.full_like(f, faint)
+        for middle, width, weight in found:
+            level = level + weight * torch.exp(-0.5 * ((f - middle) / width) ** 2)
+        return level
+
+    return _unit(_filtered(_normal(samples, generator), rate, gain))
+
+
 def gusts(samples: int, rate: int, generator: torch.Generator) -> Tensor:
     """`shaped` noise that swells and dies down within half a second or so."""
     slow = _filtered(_normal(samples, generator), rate, lambda f: torch.exp(-((f / 2.0) ** 2)))
@@ -72,6 +100,23 @@ def hum(samples: int, rate: int, generator: torch.Generator) -> Tensor:
     for order, a, turn in zip(k.tolist(), strength.tolist(), phase.tolist(), strict=True):
         wave += a * torch.sin(2 * math.pi * base * order * time + turn)
     return _unit(_unit(wave.float()) + 0.2 * _normal(samples, generator))
+
+
+def drone(samples: int, rate: int, generator: torch.Generator) -> Tensor:
+    """A pitch of 70 to 300 Hz that wanders, with random harmonics, over `shaped` noise."""
+    slow = _filtered(_normal(samples, generator), rate, lambda f: torch.exp(-((f / 1.5) ** 2)))
+    base = 70.0 + 230.0 * _uniform(generator) ** 2
+    pitch = base * torch.exp(0.08 * _uniform(generator) * _unit(slow)).double()
+    turns = 2 * math.pi * pitch.cumsum(0) / rate
+    count = 1 + int(min(0.4 * rate / base, 40.0) * _uniform(generator))
+    fall = 1.2 * _uniform(generator)
+    strength = torch.randn(count, generator=generator).mul(0.7).exp().tolist()
+    phase = torch.rand(count, generator=generator).mul(2 * math.pi).tolist()
+    wave = torch.zeros(samples, dtype=torch.float64)
+    for k, (a, start) in enumerate(zip(strength, phase, strict=True), 1):
+        wave += a / k**fall * torch.sin(k * turns + start)
+    faint = 0.1 + 0.5 * _uniform(generator)
+    return _unit(_unit(wave.float()) + faint * shaped(samples, rate, generator))
 
 
 def engine(samples: int, rate: int, generator: torch.Generator) -> Tensor:
@@ -94,6 +139,16 @@ def knocks(samples: int, rate: int, generator: torch.Generator) -> Tensor:
     decay = (0.01 + 0.04 * _uniform(generator)) * rate
     envelope = _convolved(strokes, torch.exp(-torch.arange(int(8 * decay)) / decay))
     return _unit(_unit(envelope * _normal(samples, generator)) + 0.1 * _normal(samples, generator))
+
+
+def rattle(samples: int, rate: int, generator: torch.Generator) -> Tensor:
+    """Ten to a thousand strokes a second, all of one click, of 1 to 5 ms of noise."""
+    often = 10 ** (1.0 + 2.0 * _uniform(generator))
+    strokes = _strokes(samples, often / rate, generator) * _normal(samples, generator).sign()
+    decay = (0.001 + 0.004 * _uniform(generator)) * rate
+    count = int(6 * decay)
+    click = torch.exp(-torch.arange(count) / decay) * _normal(count, generator)
+    return _unit(_unit(_convolved(strokes, click)) + 0.05 * _normal(samples, generator))
 
 
 def rain(samples: int, rate: int, generator: torch.Generator) -> Tensor:

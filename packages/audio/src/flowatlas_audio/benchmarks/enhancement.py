@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flowatlas import AffinePath
-from flowatlas.benchmarks.config import require
-from flowatlas.benchmarks.contract import Array, Benchmark, Metric, Outcome, Task
-from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
-from flowatlas.benchmarks.method import Method
-from flowatlas.benchmarks.preset import Preset
+from flowatlas.benchmarks.contract import Array, Metric, Outcome, Task
+from flowatlas.benchmarks.system_benchmark import Fitted, SystemBenchmark
 from flowatlas.objectives import FlowMatching
-from flowatlas.sources import Empirical
+from flowatlas.solvers import Euler
 from flowatlas.time_samplers import Beta, TimeSampler
-from flowatlas.training import TensorData
-from flowatlas_audio.benchmarks.corpus import Corpus, generated, recorded
-from flowatlas_audio.enhancer import Enhancer, enhancement_path
+from flowatlas_audio.benchmarks.settings import (
+    METHODS,
+    PRESETS,
+    EnhancementMethod,
+    EnhancementPreset,
+)
+from flowatlas_audio.corpus import corpus
+from flowatlas_audio.enhancer import (
+    Enhancer,
+    enhanced_arrays,
+    enhancement_path,
+    regression_path,
+)
 from flowatlas_audio.metrics import estoi, pesq, si_sdr
 from flowatlas_audio.mixtures import Mixtures
 from flowatlas_audio.network import FrameNetwork
@@ -31,119 +36,17 @@ from flowatlas_audio.subtraction import spectral_subtraction
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ENHANCEMENT", "EnhancementBenchmark", "EnhancementMethod", "EnhancementPreset"]
+__all__ = ["ENHANCEMENT", "EnhancementBenchmark"]
 
 RATE = 8000
 
 
-@dataclass(frozen=True, kw_only=True)
-class EnhancementMethod(Method):
-    """How the network is trained and asked.
-
-    Attributes:
-        sigma: deviation of the source around the noisy spectrogram; 0 for regression.
-        solver_steps: Euler steps; 1 for regression.
-    """
-
-    sigma: float = 0.5
-    solver_steps: int = 5
-
-    def __post_init__(self) -> None:
-        require(self.sigma >= 0, "sigma", self.sigma, "0 or more")
-        require(self.solver_steps >= 1, "solver_steps", self.solver_steps, "1 or more")
-        require(
-            self.sigma > 0 or self.solver_steps == 1,
-            "solver_steps",
-            self.solver_steps,
-            "1 for regression, sigma=0",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnhancementPreset(Preset):
-    """Data, network and budget.
-
-    Attributes:
-        speech: `"recorded"` or `"generated"`.
-        excerpts: of a second each, to train on.
-        width: of the network.
-        depth: of the network.
-        power: of the magnitudes of the spectrogram, in (0, 1].
-        The others are those of `Preset`; `samples` are test excerpts of three seconds.
-    """
-
-    speech: str = "recorded"
-    excerpts: int
-    width: int
-    depth: int
-    power: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.speech in ("recorded", "generated"), "speech", self.speech, "recorded or generated"
-        )
-        for name in ("excerpts", "width", "depth"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        require(0 < self.power <= 1, "power", self.power, "in (0, 1]")
-
-
 EnhancementTask = Task[EnhancementMethod, EnhancementPreset]
-_METHODS = {
-    method.name: method
-    for method in (
-        EnhancementMethod(name="flow", summary="flow from the noisy spectrogram to the clean one"),
-        EnhancementMethod(
-            name="regression",
-            summary="the same network, least squares, asked once",
-            sigma=0.0,
-            solver_steps=1,
-        ),
-    )
-}
-_CPU = EnhancementPreset(
-    excerpts=1500,
-    width=96,
-    depth=4,
-    batch=8,
-    lr=3e-3,
-    warmup=50,
-    steps=1200,
-    ema=0.99,
-    samples=48,
-    threads=1,
-    max_seconds=500,
-)
-_PRESETS = {
-    "demo": replace(
-        _CPU,
-        speech="generated",
-        excerpts=300,
-        width=64,
-        depth=3,
-        steps=200,
-        ema=0.95,
-        samples=12,
-        warmup=20,
-        max_seconds=30,
-    ),
-    "cpu": _CPU,
-    "gpu": replace(
-        _CPU,
-        excerpts=20_000,
-        width=288,
-        depth=8,
-        batch=64,
-        lr=1e-3,
-        steps=20_000,
-        ema=0.999,
-        device="auto",
-        max_seconds=1500,
-    ),
-}
+#: Samples of an excerpt to train on: 64 frames.
+_EXCERPT = 127 * 64
 
 
-class EnhancementBenchmark(Benchmark[EnhancementMethod, EnhancementPreset]):
+class EnhancementBenchmark(SystemBenchmark[EnhancementMethod, EnhancementPreset, Enhancer]):
     """Clean speech from a mixture with noise.
 
     The network sees the noisy spectrogram and the state of the flow; waves come back by the inverse
@@ -167,9 +70,11 @@ class EnhancementBenchmark(Benchmark[EnhancementMethod, EnhancementPreset]):
         "noisy": "noisy input",
         "subtraction": "spectral subtraction",
         "oracle": "clean magnitude, noisy phase",
+        "one": "flow, 1 evaluation",
+        "two": "flow, 2 evaluations",
     }
-    methods = _METHODS
-    presets = _PRESETS
+    methods = METHODS
+    presets = PRESETS
     metrics = (
         Metric("gain", "SI-SDR gain, dB", "higher", 2),
         Metric("si_sdr", "SI-SDR, dB", "higher", 2),
@@ -183,61 +88,67 @@ class EnhancementBenchmark(Benchmark[EnhancementMethod, EnhancementPreset]):
         Metric("seconds_training", "training, s", "", 0),
     )
 
-    def run(self, task: EnhancementTask) -> Outcome:
+    def train(self, task: EnhancementTask) -> Fitted[Enhancer]:
+        from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
+        from flowatlas.training import DrawnData
+
         preset, method = task.preset, task.method
-        generator = torch.Generator().manual_seed(task.seed)
-        corpus: Corpus = (
-            recorded(RATE, generator, data_root=task.data_root)
-            if preset.speech == "recorded"
-            else generated(RATE, generator)
-        )
-        train = corpus.train(preset.excerpts, RATE * 127 // 125, generator)
-        validation = corpus.train(64, RATE * 127 // 125, generator)
-        test = corpus.test(preset.samples, 3 * RATE, generator)
-        front = ComplexSpectrogram(256, 128, preset.power).fitted([train.noisy])
+        voices = corpus(preset.speech, RATE, task.seed, task.data_root)
+        bank = voices.bank(preset.noises, _EXCERPT, task.seed)
+        first = bank.draw(64, torch.Generator().manual_seed(task.seed))
+        front = ComplexSpectrogram(256, 128, preset.power).fitted([first.noisy])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(task.seed)
             network = FrameNetwork(front.bins, width=preset.width, depth=preset.depth)
         result = fit_network(
             network,
             _objective(method, front),
-            TensorData(
-                _batch(front, train),
-                _batch(front, validation),
+            DrawnData(
+                lambda count, drawn: _batch(front, bank.draw(count, drawn), preset.balance),
+                _batch(front, first, preset.balance),
                 batch_size=preset.batch,
                 seed=task.seed,
             ),
             task,
         )
-        device = preset.torch_device
         fitted = load_fitted(result.checkpoint, preset, network)
         assert isinstance(fitted, FrameNetwork)
-        enhancer = Enhancer(fitted, front, RATE, sigma=method.sigma, steps=method.solver_steps)
-        seeds = [torch.Generator(device).manual_seed(i) for i in range(len(test.noisy))]
-        found = enhancer(test.noisy.to(device), generator=seeds).cpu()
-        enhancer.save_pretrained(task.directory / "enhancer")
+        enhancer = Enhancer(
+            network=fitted,
+            front=front,
+            rate=RATE,
+            sigma=method.sigma,
+            steps=method.solver_steps,
+            speech=preset.speech,
+        )
+        return Fitted(
+            system=enhancer,
+            steps=result.step,
+            seconds=result.seconds,
+            losses=loss_arrays(result.log),
+        )
+
+    def score(self, fitted: Fitted[Enhancer], task: EnhancementTask) -> Outcome:
+        enhancer, count, seed = fitted.system, task.preset.samples, task.seed
+        drawn = enhancer.draw(count, seed=seed, data_root=task.data_root)
+        test, found = drawn.mixtures, drawn.waves
         values = scores(found, test)
-        values["seconds_training"] = result.seconds
-        values["parameters"] = float(sum(p.numel() for p in fitted.parameters()))
+        values["seconds_training"] = fitted.seconds
+        values["parameters"] = float(sum(p.numel() for p in enhancer.network.parameters()))
         references = {
             "noisy": test.noisy,
-            "subtraction": spectral_subtraction(test.noisy, front),
-            "oracle": _oracle(front, test),
+            "subtraction": spectral_subtraction(test.noisy, enhancer.front),
+            "oracle": _oracle(enhancer.front, test),
+            **{
+                name: enhancer.enhanced(test, seed=seed, solver=Euler(steps=steps)).waves
+                for name, steps in (("one", 1), ("two", 2))
+                if steps < enhancer.steps
+            },
         }
         for name, wave in references.items():
             values |= {f"{name}/{key}": value for key, value in scores(wave, test).items()}
-        # One of each kind of noise.
-        kept = [test.kinds.index(kind) for kind in dict.fromkeys(test.kinds)]
-        arrays: dict[str, Array] = {
-            "clean": test.clean[kept].numpy(),
-            "noisy": test.noisy[kept].numpy(),
-            "enhanced": found[kept].numpy(),
-            "kinds": np.array([test.kinds[i] for i in kept]),
-            "snr": test.snr[kept].numpy(),
-            **_by_level(found, test),
-            **loss_arrays(result.log),
-        }
-        return Outcome(metrics=values, nfe=method.solver_steps, arrays=arrays)
+        arrays = {**enhanced_arrays(drawn), **_by_level(found, test), **fitted.losses}
+        return Outcome(metrics=values, nfe=enhancer.steps, arrays=arrays)
 
     def figures(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
         from flowatlas.plots import loss_curve
@@ -270,10 +181,9 @@ def scores(found: Tensor, test: Mixtures) -> dict[str, float]:
 def _objective(method: EnhancementMethod, front: ComplexSpectrogram) -> FlowMatching:
     """Regression is the flow's first evaluation alone: t = 0, and a source at rest."""
     if method.sigma > 0:
-        # Density 2 (1 - t): what is decided early on is what the last steps cannot mend.
-        return FlowMatching(enhancement_path(method.sigma), time_sampler=Beta(1.0, 2.0))
-    rest = AffinePath(source=Empirical(torch.zeros(1, front.dim)), prediction="target")
-    return FlowMatching(rest, time_sampler=AtSource())
+        times = Beta(method.early, 1.0)
+        return FlowMatching(enhancement_path(method.sigma), time_sampler=times)
+    return FlowMatching(regression_path(front.dim), time_sampler=AtSource())
 
 
 class AtSource(TimeSampler):
@@ -286,9 +196,15 @@ class AtSource(TimeSampler):
         return torch.where(t == 0, 0.0, -torch.inf)
 
 
-def _batch(front: ComplexSpectrogram, pairs: Mixtures) -> dict[str, object]:
+def _batch(front: ComplexSpectrogram, pairs: Mixtures, balance: float) -> dict[str, object]:
+    """What is learnt from; the weights of a batch have mean one."""
     noisy = front.encode(pairs.noisy)
-    return {"x_1": front.encode(pairs.clean) - noisy, "condition": {"noisy": noisy}}
+    weight = (1 + 10 ** (pairs.snr / 10)) ** balance
+    return {
+        "x_1": front.encode(pairs.clean) - noisy,
+        "condition": {"noisy": noisy},
+        "weight": weight / weight.mean(),
+    }
 
 
 def _oracle(front: ComplexSpectrogram, test: Mixtures) -> Tensor:

@@ -12,8 +12,8 @@ def parser() -> Any:
     """Options of the command."""
     made = make_parser(
         "audio enhance",
-        "Take the noise out of a recording of speech, by a flow that `flowatlas bench run "
-        "audio/enhancement` has trained.",
+        "Take the noise out of a recording of speech, by a flow that `flowatlas train "
+        "audio/enhancement` has made.",
         "flowatlas audio enhance in.wav out.wav --model runs/enhancer",
     )
     made.add_argument("input", type=str, metavar="IN", help="a WAV, FLAC or OGG file")
@@ -23,7 +23,7 @@ def parser() -> Any:
         type=str,
         required=True,
         metavar="DIR",
-        help="that Enhancer.save_pretrained, or a run of audio/enhancement, has written",
+        help="that `flowatlas train audio/enhancement --output DIR` has written",
     )
     made.add_argument(
         "--resample", action="store_true", help="convert a file of another rate than the model's"
@@ -41,7 +41,7 @@ def run(options: Any) -> int:
     from flowatlas_audio.enhancer import Enhancer
     from flowatlas_audio.waves import read_wave, write_wave
 
-    enhancer = Enhancer.from_pretrained(options.model)
+    enhancer = Enhancer.load(options.model)
     wave = read_wave(
         options.input, rate=enhancer.rate, resample=options.resample, downmix=options.downmix
     )

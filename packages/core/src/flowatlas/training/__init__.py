@@ -5,6 +5,7 @@ from flowatlas.training.checkpoint import load_checkpoint as load_checkpoint
 from flowatlas.training.checkpoint import load_network as load_network
 from flowatlas.training.checkpoint import save_checkpoint as save_checkpoint
 from flowatlas.training.data import TensorData as TensorData
+from flowatlas.training.drawn import DrawnData as DrawnData
 from flowatlas.training.ema import EMA as EMA
 from flowatlas.training.interpolant import InterpolantFit as InterpolantFit
 from flowatlas.training.interpolant import fit_interpolant as fit_interpolant

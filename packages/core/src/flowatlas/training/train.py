@@ -22,6 +22,7 @@ from flowatlas.objectives import FlowMatching
 from flowatlas.training.callbacks import KeepCheckpoints, StopOnTime
 from flowatlas.training.checkpoint import SafetensorsCheckpointIO, load_checkpoint, load_network
 from flowatlas.training.data import TensorData
+from flowatlas.training.drawn import DrawnData
 from flowatlas.training.log import LossLog, read_log, truncate_log
 from flowatlas.training.module import FlowModule
 from flowatlas.training.progress import ProgressLine
@@ -103,8 +104,8 @@ def fit(
 
     Args:
         module: what to train.
-        data: batches; `TensorData`, or a datamodule of your own (whose order must be a function of
-            the step for resumes to be exact).
+        data: batches; `TensorData`, `DrawnData`, or a datamodule of your own (whose batches must
+            be a function of the step for resumes to be exact).
         steps: length of the run; the learning rate's cosine spans it.
         output_dir: for `checkpoint.safetensors`, `best.safetensors` and `losses.jsonl`.
         val_every: steps between validations; only at the end if None.
@@ -142,14 +143,14 @@ def fit(
     checkpoint, best, log = (directory / name for name in (CHECKPOINT, BEST, LOG))
     if seed is not None:
         module.seed = seed
-        if isinstance(data, TensorData):
+        if isinstance(data, TensorData | DrawnData):
             data.seed = seed
     _check_values(module, data)
     go_on = resume and checkpoint.exists()
     # Processes that a strategy launches run this function from its beginning.
     if getattr(rank_zero_only, "rank", 0) == 0:
         _prepare(directory, go_on=go_on, replace=overwrite or resume)
-    validates = not isinstance(data, TensorData) or data.val is not None
+    validates = not isinstance(data, TensorData | DrawnData) or data.val is not None
     extra = dict(trainer or {})
     callbacks: list[pl.Callback] = [
         StopOnTime(max_seconds),

@@ -5,19 +5,47 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from flowatlas_audio.mixtures import Mixtures, mixtures, resampled, synthetic_voice, voice
-from flowatlas_audio.noise import Noise, babble, brown, engine, gusts, hum, knocks, rain, shaped
+from flowatlas.errors import ConfigError
+from flowatlas_audio.bank import MixtureBank
+from flowatlas_audio.mixtures import (
+    Mixtures,
+    at_speeds,
+    mixtures,
+    resampled,
+    synthetic_voice,
+    voice,
+)
+from flowatlas_audio.noise import (
+    Noise,
+    babble,
+    bands,
+    brown,
+    drone,
+    engine,
+    gusts,
+    hum,
+    knocks,
+    rain,
+    rattle,
+    shaped,
+    sloped,
+)
 from flowatlas_audio.speech import DIGITS, LIBRIVOX, LJSPEECH, clips
 
-__all__ = ["TEST_SPEAKERS", "Corpus", "generated", "recorded"]
+__all__ = ["SPEECH", "TEST_SPEAKERS", "Corpus", "check_speech", "corpus", "generated", "recorded"]
+
+SPEECH = ("recorded", "generated")
 
 #: Of the spoken digits; the four others are trained on.
 TEST_SPEAKERS = ("lucas", "theo")
+_TRAIN, _TEST = 1, 2
 _LEVELS = (0.0, 5.0, 10.0, 15.0)
+_SPEEDS = (Fraction(1), Fraction(9, 8), Fraction(7, 8))
 
 
 @dataclass(frozen=True)
@@ -39,9 +67,13 @@ class Corpus:
         """Kinds of noise to train on."""
         return {
             "shaped": shaped,
+            "sloped": sloped,
+            "bands": bands,
             "gusts": gusts,
             "hum": hum,
+            "drone": drone,
             "knocks": knocks,
+            "rattle": rattle,
             "babble": babble(self.train_voices),
         }
 
@@ -55,19 +87,25 @@ class Corpus:
             "babble": babble(self.test_voices),
         }
 
-    def train(self, count: int, samples: int, generator: torch.Generator) -> Mixtures:
-        """Pairs to train on, at -5 to 20 dB."""
-        return mixtures(
-            self.train_voices,
+    def bank(self, count: int, samples: int, seed: int) -> MixtureBank:
+        """Mixtures to train on, at -5 to 20 dB, each voice at three speeds.
+
+        Args:
+            count: waves of each kind of noise.
+            samples: of an excerpt.
+            seed: of the noises.
+        """
+        return MixtureBank.made(
+            [at_speeds(voice, _SPEEDS) for voice in self.train_voices],
             self.train_noises,
             count,
             samples=samples,
             rate=self.rate,
             snr=(-5.0, 20.0),
-            generator=generator,
+            generator=_generator(seed, _TRAIN),
         )
 
-    def test(self, count: int, samples: int, generator: torch.Generator) -> Mixtures:
+    def test(self, count: int, samples: int, seed: int) -> Mixtures:
         """Pairs to score on, at 0, 5, 10 and 15 dB."""
         return mixtures(
             self.test_voices,
@@ -76,8 +114,40 @@ class Corpus:
             samples=samples,
             rate=self.rate,
             snr=_LEVELS,
-            generator=generator,
+            generator=_generator(seed, _TEST),
         )
+
+
+def check_speech(speech: str) -> None:
+    """Raise unless there is a corpus of this kind.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if speech not in SPEECH:
+        raise ConfigError(f"speech: got {speech!r}; {' or '.join(SPEECH)}.")
+
+
+def corpus(
+    speech: str, rate: int, seed: int, data_root: str | os.PathLike[str] | None = None
+) -> Corpus:
+    """Voices to train on and others to test with.
+
+    Args:
+        speech: `"recorded"` or `"generated"`.
+        rate: in samples per second.
+        seed: of the order of recordings and of pauses, or of all.
+        data_root: directory with recordings; the default places if None.
+
+    Raises:
+        ConfigError: another kind of speech.
+        DataError: recordings are missing.
+    """
+    check_speech(speech)
+    generator = _generator(seed, 0)
+    if speech == "recorded":
+        return recorded(rate, generator, data_root=data_root)
+    return generated(rate, generator)
 
 
 def recorded(
@@ -106,3 +176,8 @@ def generated(rate: int, generator: torch.Generator) -> Corpus:
     """Synthetic vowels of four voices to train on and of three others."""
     voices = [synthetic_voice(30.0, rate, generator) for _ in range(7)]
     return Corpus(tuple(voices[:4]), tuple(voices[4:]), rate)
+
+
+def _generator(seed: int, part: int) -> torch.Generator:
+    """For each part of one seed a stream of its own."""
+    return torch.Generator().manual_seed(seed + (part << 32))
