@@ -6,82 +6,37 @@ import statistics
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import gymnasium
 import numpy as np
 import torch
 
-from flowatlas.benchmarks.config import require
-from flowatlas.benchmarks.contract import Array, Benchmark, Metric, Outcome, Task
+from flowatlas.benchmarks.contract import Array, Benchmark, Metric, Outcome
 from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
-from flowatlas.benchmarks.method import Method
-from flowatlas.benchmarks.preset import Preset
 from flowatlas.training import FitResult, TensorData
+from flowatlas_robotics.benchmarks.settings import (
+    METHODS,
+    PolicyMethod,
+    PolicyPreset,
+    PolicyTask,
+)
 from flowatlas_robotics.horizon import Episodes
 from flowatlas_robotics.policy import ChunkPolicy, FlowPolicy, RegressionPolicy
-from flowatlas_robotics.rollouts import Trial
+from flowatlas_robotics.rollouts import Trial, rollout
 from flowatlas_robotics.statistics import proportion
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "METHODS",
-    "SUCCESS",
-    "TIMES",
-    "PolicyBenchmark",
-    "PolicyMethod",
-    "PolicyPreset",
-    "PolicyTask",
-    "success",
-]
+__all__ = ["SUCCESS", "TIMES", "Arena", "PolicyBenchmark", "success"]
 
 #: Evaluations of the network for a chunk at which every flow is tried.
 COUNTS = (1, 2, 4, 10)
+#: Episodes of each kind in a picture.
+DRAWN = 40
 
 
-@dataclass(frozen=True, kw_only=True)
-class PolicyMethod(Method):
-    """A flow policy, and how its chunks are drawn.
-
-    Attributes:
-        evaluations: Euler steps for a chunk, of the headline numbers.
-        scaling: of observations and actions, `"limits"` or `"standard"`.
-    """
-
-    evaluations: int = 4
-    scaling: str = "limits"
-
-    def __post_init__(self) -> None:
-        require(self.evaluations >= 1, "evaluations", self.evaluations, "1 or more")
-        allowed = self.scaling in ("limits", "standard")
-        require(allowed, "scaling", self.scaling, "limits or standard")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicyPreset(Preset):
-    """Network, demonstrations and trials.
-
-    Attributes:
-        width: units of each hidden layer.
-        depth: hidden layers.
-        demonstrations: episodes to learn from; a tenth of them, at least one, for validation.
-        The others are those of `Preset`; `samples` counts trials of each policy.
-    """
-
-    width: int = 512
-    depth: int = 4
-    demonstrations: int = 50
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("width", "depth"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        require(self.demonstrations >= 2, "demonstrations", self.demonstrations, "2 or more")
-
-
-PolicyTask = Task[PolicyMethod, PolicyPreset]
-METHODS = {"flow": PolicyMethod(name="flow", summary="chunks of actions by a flow from noise")}
 #: Columns that every policy has; the interval is Wilson's.
 SUCCESS = (
     Metric("success", "success", "higher", 3),
@@ -95,57 +50,99 @@ TIMES = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Arena:
+    """An environment, and how policies are tried in it.
+
+    Attributes:
+        environment: of gymnasium's interface.
+        watch: entries of its `info` of which trials keep the best; the first ends a trial.
+        limit: longest trial, steps.
+        reset_seeds: of each trial; None where the environment's own seed chooses starts.
+    """
+
+    environment: gymnasium.Env[Any, Any]
+    watch: tuple[str, ...] = ("success",)
+    limit: int = 300
+    reset_seeds: Sequence[int] | None = None
+
+
 class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
     """Train a flow and a regression of the same size on the same windows, and try both.
 
-    A subclass says where demonstrations come from and how a policy is tried and scored.
+    A subclass says where demonstrations come from, where a policy is tried, and how that is scored
+    and drawn.
+
+    Attributes:
+        counts: evaluations of the network for a chunk at which the flow is tried.
     """
 
     methods = METHODS
-    observation: str = "state"
+    counts: tuple[int, ...] = COUNTS
 
     @abstractmethod
     def demonstrations(self, task: PolicyTask) -> Episodes:
-        """Episodes to learn from, with the one observation `self.observation`."""
+        """Episodes to learn from, with the one observation "state"."""
 
     @abstractmethod
-    def trials(self, policy: ChunkPolicy, task: PolicyTask, evaluations: int) -> list[Trial]:
-        """The policy at work, from starts that are the same for every policy."""
+    def arena(self, task: PolicyTask) -> Arena:
+        """Where policies are tried, from starts that are the same for all of them."""
 
     @abstractmethod
-    def score(self, trials: Sequence[Trial], task: PolicyTask) -> dict[str, float]:
-        """Metrics of trials, `success` among them."""
+    def score(self, trials: Sequence[Trial]) -> dict[str, float]:
+        """Metrics of trials; `success`, with its interval, among them."""
 
     @abstractmethod
     def references(self, episodes: Episodes, task: PolicyTask) -> dict[str, float]:
         """Metrics of baselines other than the regression, as `name/key`."""
 
     @abstractmethod
-    def pictures(
-        self, flow: Sequence[Trial], regression: Sequence[Trial], episodes: Episodes
-    ) -> dict[str, Array]:
-        """What the benchmark's own picture needs."""
+    def drawn(self, states: Array) -> Array:
+        """The line that stands for an episode, `(steps, axes)`, from what was observed."""
 
     @abstractmethod
-    def picture(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
-        """The benchmark's own pictures, by caption."""
+    def picture(self, panels: Mapping[str, Array], title: str) -> dict[str, Figure]:
+        """Episodes side by side, by caption.
+
+        Args:
+            panels: by heading, lines `(episodes, steps, axes)`, NaN after the end of each.
+            title: of pictures that have one.
+        """
+
+    def trials(self, policy: ChunkPolicy, task: PolicyTask, evaluations: int) -> list[Trial]:
+        """The policy at work."""
+        arena = self.arena(task)
+        try:
+            return rollout(
+                policy,
+                arena.environment,
+                task.preset.samples,
+                watch=arena.watch,
+                stop=arena.watch[0],
+                limit=arena.limit,
+                seed=task.seed,
+                reset_seeds=arena.reset_seeds,
+                evaluations=evaluations,
+            )
+        finally:
+            arena.environment.close()
 
     def run(self, task: PolicyTask) -> Outcome:
         episodes = self.demonstrations(task)
         flow, fitted = self._trained(FlowPolicy, episodes, task)
         flow.save_pretrained(task.directory / "policy")
-        counts = sorted({*COUNTS, task.method.evaluations})
+        counts = sorted({*self.counts, task.method.evaluations})
         tried = {n: self.trials(flow, task, n) for n in counts}
         best = tried[task.method.evaluations]
-        metrics = self.score(best, task)
-        metrics |= {f"success_{n}": self.score(tried[n], task)["success"] for n in counts}
+        metrics = self.score(best)
+        metrics |= {f"success_{n}": self.score(tried[n])["success"] for n in counts}
         metrics["chunk_ms"] = _milliseconds(best)
         metrics["seconds_training"] = fitted.seconds
         beside = replace(task, directory=task.directory / "regression")
         beside.directory.mkdir(parents=True, exist_ok=True)
         regression, _ = self._trained(RegressionPolicy, episodes, beside)
         plain = self.trials(regression, task, 1)
-        metrics |= {f"regression/{key}": value for key, value in self.score(plain, task).items()}
+        metrics |= {f"regression/{key}": value for key, value in self.score(plain).items()}
         metrics["regression/chunk_ms"] = _milliseconds(plain)
         metrics |= self.references(episodes, task)
         rates = [proportion(round(metrics[f"success_{n}"] * len(best)), len(best)) for n in counts]
@@ -153,7 +150,9 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
             "counts": np.array(counts),
             "rates": np.array([[rate.value, rate.low, rate.high] for rate in rates]),
             "regression_rate": np.array(metrics["regression/success"]),
-            **self.pictures(best, plain, episodes),
+            "demonstrations": self._lines(_states(episodes)),
+            "flow": self._lines([trial.observations for trial in best]),
+            "regression": self._lines([trial.observations for trial in plain]),
             **loss_arrays(fitted.log),
         }
         return Outcome(metrics=metrics, nfe=task.method.evaluations, arrays=arrays)
@@ -163,8 +162,13 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
         from flowatlas_robotics.plots import success_curve
 
         validation = (arrays["validation_steps"], arrays["validation"])
+        panels = {
+            "demonstrations": arrays["demonstrations"],
+            "flow": arrays["flow"],
+            "least squares": arrays["regression"],
+        }
         return {
-            **self.picture(arrays, title),
+            **self.picture(panels, title),
             "success against evaluations": success_curve(
                 arrays["counts"],
                 arrays["rates"],
@@ -176,6 +180,14 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
             ),
         }
 
+    def _lines(self, episodes: Sequence[Array]) -> Array:
+        """Lines of the first episodes, `(episodes, steps, axes)`; NaN after the end of each."""
+        lines = [self.drawn(states) for states in episodes[:DRAWN]]
+        made = np.full((len(lines), max(map(len, lines)), lines[0].shape[1]), np.nan)
+        for row, line in zip(made, lines, strict=True):
+            row[: len(line)] = line
+        return made
+
     def _trained(
         self, kind: type[ChunkPolicy], episodes: Episodes, task: PolicyTask
     ) -> tuple[ChunkPolicy, FitResult]:
@@ -184,7 +196,7 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(task.seed)
             policy = kind(
-                {self.observation: episodes.observation[self.observation].shape[1]},
+                {"state": episodes.observation["state"].shape[1]},
                 episodes.action.shape[1],
                 width=preset.width,
                 depth=preset.depth,
@@ -205,12 +217,22 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
         return policy.cpu().eval().requires_grad_(False), result
 
 
+def _states(episodes: Episodes) -> list[Array]:
+    """What was observed in each episode."""
+    return np.split(episodes.observation["state"].numpy(), episodes.ends[:-1].numpy())
+
+
 def _milliseconds(trials: Sequence[Trial]) -> float:
     """Median time of a chunk."""
     return statistics.median(one for trial in trials for one in trial.milliseconds)
 
 
-def success(trials: Sequence[Trial]) -> dict[str, float]:
-    """Success at any time of an episode, with Wilson's 95 % interval."""
-    rate = proportion(sum(trial.best["success"] > 0 for trial in trials), len(trials))
+def success(trials: Sequence[Trial], key: str = "success") -> dict[str, float]:
+    """Success at any time of an episode, with Wilson's 95 % interval.
+
+    Args:
+        trials: each with the watched entry `key`.
+        key: what tells success.
+    """
+    rate = proportion(sum(trial.best[key] > 0 for trial in trials), len(trials))
     return {"success": rate.value, "success_low": rate.low, "success_high": rate.high}
