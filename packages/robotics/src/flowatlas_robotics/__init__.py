@@ -3,8 +3,9 @@
 Policies that answer an observation with a chunk of actions (`FlowPolicy`, beside
 `RegressionPolicy`), their windows and scales (`Episodes`, `Horizon`, `Normalizer`), their trial in
 an environment (`rollout`, `proportion`, `entropy`), a task with two right answers (`TwoRoutes`),
-the manifolds of revolute joints, of poses over time and of parts to be put together, and
-`unwrap`, which turns angles into commands.
+Meta-World with its scripted experts, Push-T with its demonstrations by people (`load_pusht`), the
+manifolds of revolute joints, of poses over time and of parts to be put together, and `unwrap`,
+which turns angles into commands.
 """
 
 from importlib.metadata import version as _version
@@ -26,6 +27,12 @@ from flowatlas_robotics.normalizer import Normalizer as Normalizer
 from flowatlas_robotics.policy import ChunkPolicy as ChunkPolicy
 from flowatlas_robotics.policy import FlowPolicy as FlowPolicy
 from flowatlas_robotics.policy import RegressionPolicy as RegressionPolicy
+from flowatlas_robotics.pusht import PUSHT as PUSHT
+from flowatlas_robotics.pusht import load_pusht as load_pusht
+from flowatlas_robotics.pusht import mirrored_pusht as mirrored_pusht
+from flowatlas_robotics.pusht import pusht_coverage as pusht_coverage
+from flowatlas_robotics.pusht import pusht_environment as pusht_environment
+from flowatlas_robotics.pusht import pusht_state as pusht_state
 from flowatlas_robotics.rollouts import Trial as Trial
 from flowatlas_robotics.rollouts import rollout as rollout
 from flowatlas_robotics.statistics import Proportion as Proportion

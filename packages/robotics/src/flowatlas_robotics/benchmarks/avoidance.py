@@ -12,11 +12,13 @@ import numpy as np
 from flowatlas.benchmarks.contract import Array, Metric
 from flowatlas_robotics.avoidance import TwoRoutes, demonstrate_routes
 from flowatlas_robotics.benchmarks.policies import (
+    COUNTS,
     SUCCESS,
-    TIMES,
     Arena,
     PolicyBenchmark,
+    held_out,
     success,
+    times,
 )
 from flowatlas_robotics.benchmarks.settings import PolicyPreset, PolicyTask
 from flowatlas_robotics.horizon import Episodes
@@ -76,11 +78,11 @@ class Avoidance(PolicyBenchmark):
         *SUCCESS,
         Metric("collision", "collisions", "lower", 3),
         Metric("entropy", "mode entropy / ln 2", "higher", 3),
-        *TIMES,
+        *times(COUNTS),
     )
 
-    def demonstrations(self, task: PolicyTask) -> Episodes:
-        return demonstrate_routes(task.preset.demonstrations, seed=task.seed)[0]
+    def demonstrations(self, task: PolicyTask) -> tuple[Episodes, Episodes]:
+        return held_out(demonstrate_routes(task.preset.demonstrations, seed=task.seed)[0])
 
     def arena(self, task: PolicyTask) -> Arena:
         first = _HELD_OUT + task.seed * task.preset.samples

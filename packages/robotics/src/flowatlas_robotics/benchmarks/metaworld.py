@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from flowatlas.benchmarks.contract import Array
 from flowatlas_robotics.benchmarks.policies import (
+    COUNTS,
     SUCCESS,
-    TIMES,
     Arena,
     PolicyBenchmark,
+    held_out,
     success,
+    times,
 )
 from flowatlas_robotics.benchmarks.settings import PolicyPreset, PolicyTask
 from flowatlas_robotics.horizon import Episodes
@@ -62,15 +64,16 @@ class MetaWorld(PolicyBenchmark):
         "cpu": _CPU,
         "gpu": replace(_CPU, demonstrations=200, steps=10_000, samples=100, device="auto"),
     }
-    metrics = (*SUCCESS, *TIMES)
+    metrics = (*SUCCESS, *times(COUNTS))
 
     def __init__(self, task: str, summary: str) -> None:
         self.task = task
         self.name = f"robotics/metaworld-{task.removesuffix('-v3')}"
         self.summary = summary
 
-    def demonstrations(self, task: PolicyTask) -> Episodes:
-        return demonstrate_metaworld(self.task, task.preset.demonstrations, seed=task.seed)[0]
+    def demonstrations(self, task: PolicyTask) -> tuple[Episodes, Episodes]:
+        episodes, _ = demonstrate_metaworld(self.task, task.preset.demonstrations, seed=task.seed)
+        return held_out(episodes)
 
     def arena(self, task: PolicyTask) -> Arena:
         return Arena(environment=metaworld_environment(self.task, seed=_HELD_OUT + task.seed))

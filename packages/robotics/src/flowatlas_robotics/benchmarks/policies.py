@@ -29,24 +29,17 @@ from flowatlas_robotics.statistics import proportion
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["SUCCESS", "TIMES", "Arena", "PolicyBenchmark", "success"]
+__all__ = ["COUNTS", "SUCCESS", "Arena", "PolicyBenchmark", "held_out", "success", "times"]
 
 #: Evaluations of the network for a chunk at which every flow is tried.
 COUNTS = (1, 2, 4, 10)
 #: Episodes of each kind in a picture.
 DRAWN = 40
-
-
 #: Columns that every policy has; the interval is Wilson's.
 SUCCESS = (
     Metric("success", "success", "higher", 3),
     Metric("success_low", "from (95 %)", "", 3),
     Metric("success_high", "to (95 %)", "", 3),
-)
-TIMES = (
-    *(Metric(f"success_{n}", f"success, {n} evaluations", "higher", 3) for n in COUNTS),
-    Metric("chunk_ms", "ms a chunk", "lower", 2),
-    Metric("seconds_training", "training, s", "", 0),
 )
 
 
@@ -81,8 +74,8 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
     counts: tuple[int, ...] = COUNTS
 
     @abstractmethod
-    def demonstrations(self, task: PolicyTask) -> Episodes:
-        """Episodes to learn from, with the one observation "state"."""
+    def demonstrations(self, task: PolicyTask) -> tuple[Episodes, Episodes]:
+        """Episodes to learn from, and others to validate by, with the one observation "state"."""
 
     @abstractmethod
     def arena(self, task: PolicyTask) -> Arena:
@@ -128,8 +121,8 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
             arena.environment.close()
 
     def run(self, task: PolicyTask) -> Outcome:
-        episodes = self.demonstrations(task)
-        flow, fitted = self._trained(FlowPolicy, episodes, task)
+        train, validation = self.demonstrations(task)
+        flow, fitted = _trained(FlowPolicy, train, validation, task)
         flow.save_pretrained(task.directory / "policy")
         counts = sorted({*self.counts, task.method.evaluations})
         tried = {n: self.trials(flow, task, n) for n in counts}
@@ -140,17 +133,17 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
         metrics["seconds_training"] = fitted.seconds
         beside = replace(task, directory=task.directory / "regression")
         beside.directory.mkdir(parents=True, exist_ok=True)
-        regression, _ = self._trained(RegressionPolicy, episodes, beside)
+        regression, _ = _trained(RegressionPolicy, train, validation, beside)
         plain = self.trials(regression, task, 1)
         metrics |= {f"regression/{key}": value for key, value in self.score(plain).items()}
         metrics["regression/chunk_ms"] = _milliseconds(plain)
-        metrics |= self.references(episodes, task)
+        metrics |= self.references(train, task)
         rates = [proportion(round(metrics[f"success_{n}"] * len(best)), len(best)) for n in counts]
         arrays = {
             "counts": np.array(counts),
             "rates": np.array([[rate.value, rate.low, rate.high] for rate in rates]),
             "regression_rate": np.array(metrics["regression/success"]),
-            "demonstrations": self._lines(_states(episodes)),
+            "demonstrations": self._lines(_states(train)),
             "flow": self._lines([trial.observations for trial in best]),
             "regression": self._lines([trial.observations for trial in plain]),
             **loss_arrays(fitted.log),
@@ -188,33 +181,33 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
             row[: len(line)] = line
         return made
 
-    def _trained(
-        self, kind: type[ChunkPolicy], episodes: Episodes, task: PolicyTask
-    ) -> tuple[ChunkPolicy, FitResult]:
-        """A policy with averaged weights, ready to be asked."""
-        preset = task.preset
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(task.seed)
-            policy = kind(
-                {"state": episodes.observation["state"].shape[1]},
-                episodes.action.shape[1],
-                width=preset.width,
-                depth=preset.depth,
-                evaluations=None if kind is RegressionPolicy else task.method.evaluations,
-                scaling=task.method.scaling,
-            )
-        train, validation = episodes.split(len(episodes) - max(1, len(episodes) // 10))
-        policy.fit_normalizer(train)
-        data = TensorData(
-            policy.batches(train),
-            policy.batches(validation),
-            batch_size=preset.batch,
-            seed=task.seed,
+
+def _trained(
+    kind: type[ChunkPolicy], train: Episodes, validation: Episodes, task: PolicyTask
+) -> tuple[ChunkPolicy, FitResult]:
+    """A policy with averaged weights, ready to be asked."""
+    preset = task.preset
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.seed)
+        policy = kind(
+            {"state": train.observation["state"].shape[1]},
+            train.action.shape[1],
+            width=preset.width,
+            depth=preset.depth,
+            evaluations=None if kind is RegressionPolicy else task.method.evaluations,
+            scaling=task.method.scaling,
         )
-        result = fit_network(policy.network, policy.objective(), data, task)
-        load_fitted(result.checkpoint, preset, policy.network)
-        # A chunk at a time is too little work for an accelerator.
-        return policy.cpu().eval().requires_grad_(False), result
+    policy.fit_normalizer(train)
+    data = TensorData(
+        policy.batches(train),
+        policy.batches(validation),
+        batch_size=preset.batch,
+        seed=task.seed,
+    )
+    result = fit_network(policy.network, policy.objective(), data, task)
+    load_fitted(result.checkpoint, preset, policy.network)
+    # A chunk at a time is too little work for an accelerator.
+    return policy.cpu().eval().requires_grad_(False), result
 
 
 def _states(episodes: Episodes) -> list[Array]:
@@ -236,3 +229,17 @@ def success(trials: Sequence[Trial], key: str = "success") -> dict[str, float]:
     """
     rate = proportion(sum(trial.best[key] > 0 for trial in trials), len(trials))
     return {"success": rate.value, "success_low": rate.low, "success_high": rate.high}
+
+
+def times(counts: Sequence[int]) -> tuple[Metric, ...]:
+    """Columns of success by evaluations, and of time."""
+    return (
+        *(Metric(f"success_{n}", f"success, {n} evaluations", "higher", 3) for n in counts),
+        Metric("chunk_ms", "ms a chunk", "lower", 2),
+        Metric("seconds_training", "training, s", "", 0),
+    )
+
+
+def held_out(episodes: Episodes) -> tuple[Episodes, Episodes]:
+    """All but the last tenth of the episodes, and that tenth, at least one."""
+    return episodes.split(len(episodes) - max(1, len(episodes) // 10))
