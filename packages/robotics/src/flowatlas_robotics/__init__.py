@@ -12,6 +12,7 @@ from importlib.metadata import version as _version
 
 from flowatlas_robotics.avoidance import TwoRoutes as TwoRoutes
 from flowatlas_robotics.avoidance import demonstrate_routes as demonstrate_routes
+from flowatlas_robotics.films import save_gif as save_gif
 from flowatlas_robotics.horizon import Episodes as Episodes
 from flowatlas_robotics.horizon import Horizon as Horizon
 from flowatlas_robotics.horizon import Windows as Windows

@@ -31,11 +31,13 @@ class Trial:
         best: of each watched entry of `info`, the largest value over the episode.
         observations: `(steps + 1, size)`, as the environment gave them.
         milliseconds: of each chunk, from observation to actions.
+        frames: pictures `(height, width, 3)` of each step, if they were asked for.
     """
 
     best: Mapping[str, float]
     observations: Array
     milliseconds: tuple[float, ...]
+    frames: tuple[Array, ...] = ()
 
 
 def _as_state(observation: Array) -> Mapping[str, Array]:
@@ -54,6 +56,7 @@ def rollout(
     reset_seeds: Sequence[int] | None = None,
     evaluations: int | None = None,
     observe: Observe = _as_state,
+    frames: bool = False,
 ) -> list[Trial]:
     """Episodes one after the other: look, predict a chunk, execute its part, look again.
 
@@ -72,9 +75,11 @@ def rollout(
             own randomness.
         evaluations: of the network for a chunk; the policy's own if None.
         observe: from an observation to the policy's names.
+        frames: whether to keep what `environment.render()` shows of each step.
 
     Raises:
-        ConfigError: numbers below 1, another number of seeds, entries that `info` does not have.
+        ConfigError: numbers below 1, another number of seeds, entries that `info` does not have,
+            frames of an environment that was not made with `render_mode="rgb_array"`.
     """
     if episodes < 1 or limit < 1:
         raise ConfigError(f"episodes, limit: got {episodes}, {limit}; both must be 1 or more.")
@@ -82,13 +87,27 @@ def rollout(
         raise ConfigError(f"stop: got {stop!r}; it must be among watch, {list(watch)}.")
     if reset_seeds is not None and len(reset_seeds) != episodes:
         raise ConfigError(f"reset_seeds: got {len(reset_seeds)} of them for {episodes} episodes.")
+    if frames and environment.render_mode != "rgb_array":
+        raise ConfigError(
+            f"frames: the environment's render_mode is {environment.render_mode!r}; make it with "
+            "render_mode='rgb_array'."
+        )
     trials = []
     for number in range(episodes):
         generator = torch.Generator().manual_seed(1_000_003 * seed + number)
         first, _ = environment.reset(seed=None if reset_seeds is None else reset_seeds[number])
         trials.append(
             _episode(
-                policy, environment, first, watch, stop, limit, evaluations, observe, generator
+                policy,
+                environment,
+                first,
+                watch,
+                stop,
+                limit,
+                evaluations,
+                observe,
+                generator,
+                frames,
             )
         )
     return trials
@@ -104,11 +123,13 @@ def _episode(
     evaluations: int | None,
     observe: Observe,
     generator: torch.Generator,
+    frames: bool,
 ) -> Trial:
     length = policy.horizon.observation
     history: deque[Array] = deque([first] * length, maxlen=length)
     best = dict.fromkeys(watch, -np.inf)
     observations, milliseconds = [first], []
+    pictures = [environment.render()] if frames else []
     device = policy.normalizer.fitted.device
     ended = False
     while not ended:
@@ -127,6 +148,8 @@ def _episode(
             seen, _, terminated, truncated, info = environment.step(action)
             history.append(seen)
             observations.append(seen)
+            if frames:
+                pictures.append(environment.render())
             for name in watch:
                 if name not in info:
                     raise ConfigError(f"watch: info has no {name!r}; it has {sorted(info)}.")
@@ -134,4 +157,4 @@ def _episode(
             ended = terminated or truncated or best[stop] > 0 or len(observations) > limit
             if ended:
                 break
-    return Trial(best, np.stack(observations), tuple(milliseconds))
+    return Trial(best, np.stack(observations), tuple(milliseconds), tuple(pictures))
