@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from flowatlas.errors import ConfigError, DataError, ShapeError
-from flowatlas_robotics import Episodes, FlowPolicy, TwoRoutes, rollout, save_gif
+from flowatlas_robotics import Episodes, FlowPolicy, TwoRoutes, arena, rollout, save_gif
 
 
 def blue(picture: np.ndarray) -> np.ndarray:
@@ -79,3 +79,36 @@ def test_bad_animations(tmp_path: Path) -> None:
             save_gif(wrong, tmp_path / "it.gif")
     with pytest.raises(DataError, match="cannot be written"):
         save_gif([frame], tmp_path / "none" / "it.gif")
+
+
+@pytest.mark.parametrize("name", ["avoidance", "pusht", "metaworld-reach"])
+def test_every_arena_can_be_filmed(name: str) -> None:
+    pytest.importorskip({"pusht": "gym_pusht", "metaworld-reach": "metaworld"}.get(name, "PIL"))
+    place = arena(name)
+    environment = place.make(place.held_out, True)
+    seen, _ = environment.reset(seed=0)
+    first = environment.render()
+    for _ in range(6):
+        environment.step(environment.action_space.high)
+    later = environment.render()
+    environment.close()
+    assert first.dtype == np.uint8
+    assert first.shape == later.shape == (*first.shape[:2], 3)
+    assert 20 < (first != later).any(-1).sum() < first.shape[0] * first.shape[1] / 2
+    actions = torch.from_numpy(environment.action_space.sample()[None]).float()
+    policy = FlowPolicy({"state": len(seen)}, actions.shape[1], width=16, depth=1)
+    states = torch.from_numpy(seen[None]).float()
+    policy.fit_normalizer(Episodes({"state": states}, actions, _ends(1)))
+    plain = place.trials(policy, 2, seed=1)
+    filmed = place.trials(policy, 2, seed=1, frames=True)
+    for one, other in zip(plain, filmed, strict=True):
+        # Nothing but the pictures depends on whether there are any.
+        assert np.array_equal(one.observations, other.observations)
+        assert len(other.frames) == len(other.observations)
+    assert not np.array_equal(plain[0].observations[0], plain[1].observations[0])
+    assert set(plain[0].best) == set(place.watch)
+
+
+def test_an_unknown_arena_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"arena: got 'pushed'.*pusht"):
+        arena("pushed")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from flowatlas.errors import ConfigError, DataError, ShapeError
+from flowatlas.solvers import RK4, Euler, Midpoint
 from flowatlas_robotics import (
     ChunkPolicy,
     Episodes,
@@ -177,3 +178,21 @@ def test_entropy_of_known_shares() -> None:
     assert entropy([]) == 0
     assert entropy([5, 5, 5]) == 0
     assert math.isclose(entropy([0] * 3 + [1]), 2 * math.log(2) - 0.75 * math.log(3))
+
+
+def test_any_solver_makes_chunks() -> None:
+    policy = trained(FlowPolicy, two_answers(2000), steps=100)
+    seen = {"state": torch.zeros(64, 1, 3)}
+
+    def chunks(**how: object) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return policy.predict_action(seen, generator=generator, **how)["action"]  # type: ignore[arg-type]
+
+    assert torch.equal(chunks(evaluations=4), chunks(solver=Euler(4)))
+    exact = chunks(solver=RK4(40))
+    errors = [(chunks(solver=kind(20)) - exact).abs().mean() for kind in (Euler, Midpoint)]
+    assert errors[1] < 0.2 * errors[0]
+    with pytest.raises(ConfigError, match="give one of them"):
+        chunks(evaluations=4, solver=Euler(4))
+    with pytest.raises(ConfigError, match="none to a policy that takes 1 at most"):
+        small(RegressionPolicy)._solver(None, Euler(1))

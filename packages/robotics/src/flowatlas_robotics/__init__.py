@@ -10,6 +10,8 @@ which turns angles into commands.
 
 from importlib.metadata import version as _version
 
+from flowatlas_robotics.arenas import Arena as Arena
+from flowatlas_robotics.arenas import arena as arena
 from flowatlas_robotics.avoidance import TwoRoutes as TwoRoutes
 from flowatlas_robotics.avoidance import demonstrate_routes as demonstrate_routes
 from flowatlas_robotics.films import save_gif as save_gif

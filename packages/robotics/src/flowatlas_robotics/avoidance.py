@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from flowatlas.errors import ConfigError
+from flowatlas_robotics.films import discs
 from flowatlas_robotics.horizon import Episodes
 
 __all__ = ["TwoRoutes", "demonstrate_routes"]
@@ -101,16 +102,13 @@ class TwoRoutes(gymnasium.Env[Array, Array]):
         """Goal, obstacle, where the point has been and where it is: `(184, 276, 3)`."""
         if self.render_mode is None:
             raise ConfigError('render_mode: got None; pictures need TwoRoutes("rgb_array").')
-        places = np.stack(np.meshgrid(_ACROSS, _UP), -1)
-        picture = np.full((*places.shape[:2], 3), 255, np.uint8)
-        for center, radius, colour in (
+        shown = (
             (np.array([_GOAL, 0.0]), _REACHED, (160, 215, 165)),
             (self._obstacle, _RADIUS, (170, 170, 170)),
             *((place, 0.01, (150, 185, 225)) for place in self._trail),
             (self._place, 0.03, (30, 90, 170)),
-        ):
-            picture[np.linalg.norm(places - center, axis=-1) < radius] = colour
-        return picture
+        )
+        return discs(_ACROSS, _UP, shown)
 
     def _seen(self) -> Array:
         return np.array([*self._place, self._obstacle[1]])

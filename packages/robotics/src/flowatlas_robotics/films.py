@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,36 @@ from PIL import Image
 
 from flowatlas.errors import ConfigError, DataError, ShapeError
 
-__all__ = ["save_gif"]
+__all__ = ["discs", "save_gif"]
+
+Array = NDArray[Any]
 
 
-def save_gif(frames: Sequence[NDArray[Any]], path: Path, *, rate: float = 20.0) -> Path:
+def discs(
+    across: Array, up: Array, shown: Iterable[tuple[Array, float, tuple[int, int, int]]]
+) -> NDArray[np.uint8]:
+    """A picture of discs on white, later ones above earlier ones.
+
+    Args:
+        across: places of the columns of pixels.
+        up: places of the rows, from the top.
+        shown: centre, radius and colour of each disc.
+
+    Returns:
+        `(rows, columns, 3)`.
+    """
+    picture = np.full((len(up), len(across), 3), 255, np.uint8)
+    for (x, y), radius, colour in shown:
+        # Only the square around a disc is looked at: a trail has many, and small ones.
+        columns = np.flatnonzero(np.abs(across - x) < radius)
+        rows = np.flatnonzero(np.abs(up - y) < radius)
+        inside = np.hypot(across[columns] - x, (up[rows] - y)[:, None]) < radius
+        i, j = inside.nonzero()
+        picture[rows[i], columns[j]] = colour
+    return picture
+
+
+def save_gif(frames: Sequence[Array], path: Path, *, rate: float = 20.0) -> Path:
     """Write frames as an animation that repeats, and whose last frame stays for a second.
 
     Args:

@@ -14,7 +14,7 @@ from flowatlas.networks.hub import Pretrained
 from flowatlas.objectives import FlowMatching
 from flowatlas.paths import AffinePath
 from flowatlas.sampling import sample
-from flowatlas.solvers import Euler
+from flowatlas.solvers import Euler, Solver
 from flowatlas.sources import Source
 from flowatlas.time_samplers import TimeSampler
 from flowatlas_robotics.horizon import Episodes, Horizon, Windows, windows
@@ -142,6 +142,7 @@ class ChunkPolicy(Pretrained):
         observation: Mapping[str, Tensor],
         *,
         evaluations: int | None = None,
+        solver: Solver | None = None,
         generator: Generators = None,
     ) -> dict[str, Tensor]:
         """The actions to execute now, and all that were predicted.
@@ -150,6 +151,7 @@ class ChunkPolicy(Pretrained):
             observation: by name, `(batch, T_o, size)`, oldest first; names that the policy was not
                 built for are ignored.
             evaluations: Euler steps; those of the constructor if None.
+            solver: any other way along the path, instead of `evaluations`.
             generator: one, or one per sample: then a chunk does not depend on its batch.
 
         Returns:
@@ -157,10 +159,11 @@ class ChunkPolicy(Pretrained):
             in the units of the demonstrations.
 
         Raises:
-            ConfigError: a name is missing; the normaliser was not fitted.
+            ConfigError: a name is missing; the normaliser was not fitted; both evaluations and a
+                solver.
             ShapeError: a shape that does not fit.
         """
-        count = self._allowed(self.evaluations if evaluations is None else evaluations)
+        chosen = self._solver(evaluations, solver)
         condition = self.encode(observation)
         seen = condition["observation"]
         z = sample(
@@ -168,13 +171,23 @@ class ChunkPolicy(Pretrained):
             self.path,
             shape=(len(seen), self.horizon.prediction, self.action),
             condition=condition,
-            solver=Euler(count),
+            solver=chosen,
             dtype=seen.dtype,
             device=seen.device,
             generator=generator,
         )
         chunk = self.normalizer.denormalize("action", z)
         return {"action": chunk[:, self.horizon.executed], "action_pred": chunk}
+
+    def _solver(self, evaluations: int | None, solver: Solver | None) -> Solver:
+        if solver is None:
+            return Euler(self._allowed(self.evaluations if evaluations is None else evaluations))
+        if evaluations is not None or math.isfinite(self.max_evaluations):
+            raise ConfigError(
+                f"solver: got {solver!r} and evaluations {evaluations}; give one of them, and none "
+                f"to a policy that takes {self.max_evaluations} at most."
+            )
+        return solver
 
     def _allowed(self, evaluations: int) -> int:
         if not 1 <= evaluations <= self.max_evaluations:

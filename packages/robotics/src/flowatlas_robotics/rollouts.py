@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from flowatlas.errors import ConfigError
+from flowatlas.solvers import Solver
 from flowatlas_robotics.policy import ChunkPolicy
 
 __all__ = ["Trial", "rollout"]
@@ -55,6 +57,7 @@ def rollout(
     seed: int = 0,
     reset_seeds: Sequence[int] | None = None,
     evaluations: int | None = None,
+    solver: Solver | None = None,
     observe: Observe = _as_state,
     frames: bool = False,
 ) -> list[Trial]:
@@ -73,7 +76,8 @@ def rollout(
         seed: of the policy's noise.
         reset_seeds: for `environment.reset`, one an episode; None goes on with the environment's
             own randomness.
-        evaluations: of the network for a chunk; the policy's own if None.
+        evaluations: of the network for a chunk, as `predict_action` takes them.
+        solver: likewise.
         observe: from an observation to the policy's names.
         frames: whether to keep what `environment.render()` shows of each step.
 
@@ -104,7 +108,7 @@ def rollout(
                 watch,
                 stop,
                 limit,
-                evaluations,
+                partial(policy.predict_action, evaluations=evaluations, solver=solver),
                 observe,
                 generator,
                 frames,
@@ -120,7 +124,7 @@ def _episode(
     watch: Sequence[str],
     stop: str,
     limit: int,
-    evaluations: int | None,
+    answer: Callable[..., dict[str, torch.Tensor]],
     observe: Observe,
     generator: torch.Generator,
     frames: bool,
@@ -141,8 +145,7 @@ def _episode(
             .to(device)
             for name in steps[0]
         }
-        answer = policy.predict_action(batch, evaluations=evaluations, generator=generator)
-        actions = answer["action"][0].cpu().numpy()
+        actions = answer(batch, generator=generator)["action"][0].cpu().numpy()
         milliseconds.append(1000 * (time.perf_counter() - begin))
         for action in actions:
             seen, _, terminated, truncated, info = environment.step(action)

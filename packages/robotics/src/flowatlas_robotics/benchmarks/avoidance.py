@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowatlas.benchmarks.contract import Array, Metric
-from flowatlas_robotics.avoidance import TwoRoutes, demonstrate_routes
+from flowatlas_robotics.avoidance import demonstrate_routes
 from flowatlas_robotics.benchmarks.policies import (
     COUNTS,
     SUCCESS,
-    Arena,
     PolicyBenchmark,
     held_out,
     success,
@@ -41,8 +40,6 @@ _CPU = PolicyPreset(
     samples=500,
     threads=1,
 )
-#: Seeds of trials begin here, far from those of demonstrations.
-_HELD_OUT = 1_000_000
 
 
 def route_scores(trials: Sequence[Trial]) -> dict[str, float]:
@@ -83,15 +80,6 @@ class Avoidance(PolicyBenchmark):
 
     def demonstrations(self, task: PolicyTask) -> tuple[Episodes, Episodes]:
         return held_out(demonstrate_routes(task.preset.demonstrations, seed=task.seed)[0])
-
-    def arena(self, task: PolicyTask) -> Arena:
-        first = _HELD_OUT + task.seed * task.preset.samples
-        return Arena(
-            environment=TwoRoutes(),
-            watch=("success", "collision", "route"),
-            limit=100,
-            reset_seeds=range(first, first + task.preset.samples),
-        )
 
     def score(self, trials: Sequence[Trial]) -> dict[str, float]:
         return route_scores(trials)

@@ -10,7 +10,6 @@ from flowatlas.benchmarks.contract import Array
 from flowatlas_robotics.benchmarks.policies import (
     COUNTS,
     SUCCESS,
-    Arena,
     PolicyBenchmark,
     held_out,
     success,
@@ -18,7 +17,7 @@ from flowatlas_robotics.benchmarks.policies import (
 )
 from flowatlas_robotics.benchmarks.settings import PolicyPreset, PolicyTask
 from flowatlas_robotics.horizon import Episodes
-from flowatlas_robotics.metaworld import demonstrate_metaworld, metaworld_environment
+from flowatlas_robotics.metaworld import demonstrate_metaworld
 from flowatlas_robotics.rollouts import Trial
 
 if TYPE_CHECKING:
@@ -37,8 +36,6 @@ _CPU = PolicyPreset(
     samples=50,
     threads=1,
 )
-#: Environments of trials have seeds from here on: other starts and goals than demonstrations.
-_HELD_OUT = 10_000
 
 
 class MetaWorld(PolicyBenchmark):
@@ -75,16 +72,13 @@ class MetaWorld(PolicyBenchmark):
         episodes, _ = demonstrate_metaworld(self.task, task.preset.demonstrations, seed=task.seed)
         return held_out(episodes)
 
-    def arena(self, task: PolicyTask) -> Arena:
-        return Arena(environment=metaworld_environment(self.task, seed=_HELD_OUT + task.seed))
-
     def score(self, trials: Sequence[Trial]) -> dict[str, float]:
         return success(trials)
 
     def references(self, episodes: Episodes, task: PolicyTask) -> dict[str, float]:
         count = task.preset.samples
         _, failed = demonstrate_metaworld(
-            self.task, count, seed=_HELD_OUT + task.seed, noise=0.0, after=0
+            self.task, count, seed=self.arena.held_out + task.seed, noise=0.0, after=0
         )
         return {"expert/success": count / (count + failed)}
 

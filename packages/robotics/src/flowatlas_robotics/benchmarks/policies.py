@@ -5,16 +5,16 @@ from __future__ import annotations
 import statistics
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import gymnasium
 import numpy as np
 import torch
 
 from flowatlas.benchmarks.contract import Array, Benchmark, Metric, Outcome
 from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
 from flowatlas.training import FitResult, TensorData
+from flowatlas_robotics.arenas import Arena, arena
 from flowatlas_robotics.benchmarks.settings import (
     METHODS,
     PolicyMethod,
@@ -23,13 +23,13 @@ from flowatlas_robotics.benchmarks.settings import (
 )
 from flowatlas_robotics.horizon import Episodes
 from flowatlas_robotics.policy import ChunkPolicy, FlowPolicy, RegressionPolicy
-from flowatlas_robotics.rollouts import Trial, rollout
+from flowatlas_robotics.rollouts import Trial
 from flowatlas_robotics.statistics import proportion
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COUNTS", "SUCCESS", "Arena", "PolicyBenchmark", "held_out", "success", "times"]
+__all__ = ["COUNTS", "SUCCESS", "PolicyBenchmark", "held_out", "success", "times"]
 
 #: Evaluations of the network for a chunk at which every flow is tried.
 COUNTS = (1, 2, 4, 10)
@@ -43,28 +43,11 @@ SUCCESS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Arena:
-    """An environment, and how policies are tried in it.
-
-    Attributes:
-        environment: of gymnasium's interface.
-        watch: entries of its `info` of which trials keep the best; the first ends a trial.
-        limit: longest trial, steps.
-        reset_seeds: of each trial; None where the environment's own seed chooses starts.
-    """
-
-    environment: gymnasium.Env[Any, Any]
-    watch: tuple[str, ...] = ("success",)
-    limit: int = 300
-    reset_seeds: Sequence[int] | None = None
-
-
 class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
     """Train a flow and a regression of the same size on the same windows, and try both.
 
-    A subclass says where demonstrations come from, where a policy is tried, and how that is scored
-    and drawn.
+    A subclass says where demonstrations come from, and how trials are scored and drawn. They take
+    place in the arena of the benchmark's name, less `robotics/`.
 
     Attributes:
         counts: evaluations of the network for a chunk at which the flow is tried.
@@ -76,10 +59,6 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
     @abstractmethod
     def demonstrations(self, task: PolicyTask) -> tuple[Episodes, Episodes]:
         """Episodes to learn from, and others to validate by, with the one observation "state"."""
-
-    @abstractmethod
-    def arena(self, task: PolicyTask) -> Arena:
-        """Where policies are tried, from starts that are the same for all of them."""
 
     @abstractmethod
     def score(self, trials: Sequence[Trial]) -> dict[str, float]:
@@ -102,30 +81,18 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
             title: of pictures that have one.
         """
 
-    def trials(self, policy: ChunkPolicy, task: PolicyTask, evaluations: int) -> list[Trial]:
-        """The policy at work."""
-        arena = self.arena(task)
-        try:
-            return rollout(
-                policy,
-                arena.environment,
-                task.preset.samples,
-                watch=arena.watch,
-                stop=arena.watch[0],
-                limit=arena.limit,
-                seed=task.seed,
-                reset_seeds=arena.reset_seeds,
-                evaluations=evaluations,
-            )
-        finally:
-            arena.environment.close()
+    @property
+    def arena(self) -> Arena:
+        """Where policies are tried."""
+        return arena(self.name.removeprefix("robotics/"))
 
     def run(self, task: PolicyTask) -> Outcome:
         train, validation = self.demonstrations(task)
         flow, fitted = _trained(FlowPolicy, train, validation, task)
         flow.save_pretrained(task.directory / "policy")
         counts = sorted({*self.counts, task.method.evaluations})
-        tried = {n: self.trials(flow, task, n) for n in counts}
+        count = task.preset.samples
+        tried = {n: self.arena.trials(flow, count, seed=task.seed, evaluations=n) for n in counts}
         best = tried[task.method.evaluations]
         metrics = self.score(best)
         metrics |= {f"success_{n}": self.score(tried[n])["success"] for n in counts}
@@ -134,7 +101,7 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
         beside = replace(task, directory=task.directory / "regression")
         beside.directory.mkdir(parents=True, exist_ok=True)
         regression, _ = _trained(RegressionPolicy, train, validation, beside)
-        plain = self.trials(regression, task, 1)
+        plain = self.arena.trials(regression, count, seed=task.seed)
         metrics |= {f"regression/{key}": value for key, value in self.score(plain).items()}
         metrics["regression/chunk_ms"] = _milliseconds(plain)
         metrics |= self.references(train, task)

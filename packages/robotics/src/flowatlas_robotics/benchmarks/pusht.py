@@ -11,7 +11,6 @@ import numpy as np
 from flowatlas.benchmarks.contract import Array, Metric, Published
 from flowatlas_robotics.benchmarks.policies import (
     SUCCESS,
-    Arena,
     PolicyBenchmark,
     held_out,
     success,
@@ -24,7 +23,6 @@ from flowatlas_robotics.pusht import (
     load_pusht,
     mirrored_pusht,
     pusht_coverage,
-    pusht_environment,
 )
 from flowatlas_robotics.rollouts import Trial
 
@@ -37,15 +35,13 @@ _CPU = PolicyPreset(
     width=512,
     depth=4,
     demonstrations=206,
-    batch=256,
+    batch=128,
     lr=1e-3,
     steps=6000,
     ema=0.999,
     samples=50,
     threads=1,
 )
-#: Starts of trials have seeds from here on, as those of the publication.
-_HELD_OUT = 100_000
 #: Coverage at which an episode ends, and by which the published score divides.
 _ENOUGH = 0.95
 _PAPER = "Chi et al., 2023, arXiv:2303.04137, table 1 (state policy)"
@@ -107,14 +103,6 @@ class PushT(PolicyBenchmark):
         kept = episodes if count == len(episodes) else episodes.split(count)[0]
         train, validation = held_out(kept)
         return mirrored_pusht(train), validation
-
-    def arena(self, task: PolicyTask) -> Arena:
-        first = _HELD_OUT + task.seed * task.preset.samples
-        return Arena(
-            environment=pusht_environment(),
-            watch=("is_success", "coverage"),
-            reset_seeds=range(first, first + task.preset.samples),
-        )
 
     def score(self, trials: Sequence[Trial]) -> dict[str, float]:
         return coverage_scores(trials)
