@@ -30,6 +30,7 @@ from flowatlas_robotics.normalizer import Normalizer as Normalizer
 from flowatlas_robotics.policy import ChunkPolicy as ChunkPolicy
 from flowatlas_robotics.policy import FlowPolicy as FlowPolicy
 from flowatlas_robotics.policy import RegressionPolicy as RegressionPolicy
+from flowatlas_robotics.policy_system import PolicySystem as PolicySystem
 from flowatlas_robotics.pusht import PUSHT as PUSHT
 from flowatlas_robotics.pusht import load_pusht as load_pusht
 from flowatlas_robotics.pusht import mirrored_pusht as mirrored_pusht

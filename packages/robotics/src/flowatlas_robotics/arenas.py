@@ -37,6 +37,7 @@ class Arena:
         limit: longest trial, steps.
         held_out: seeds of trials begin here, far from those of demonstrations.
         reseeds: whether each trial has a seed of its own, or the environment one for all.
+        rate: of films, frames per second.
 
     Example:
         ```python
@@ -52,6 +53,7 @@ class Arena:
     limit: int = 300
     held_out: int = 10_000
     reseeds: bool = False
+    rate: float = 20.0
 
     def trials(
         self,
@@ -160,6 +162,7 @@ ARENAS = {
             watch=("is_success", "coverage"),
             held_out=100_000,
             reseeds=True,
+            rate=10.0,
         ),
         *(
             Arena(name=f"metaworld-{task.removesuffix('-v3')}", make=partial(_metaworld, task))

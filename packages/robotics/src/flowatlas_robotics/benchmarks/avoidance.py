@@ -81,7 +81,7 @@ class Avoidance(PolicyBenchmark):
     def demonstrations(self, task: PolicyTask) -> tuple[Episodes, Episodes]:
         return held_out(demonstrate_routes(task.preset.demonstrations, seed=task.seed)[0])
 
-    def score(self, trials: Sequence[Trial]) -> dict[str, float]:
+    def measures(self, trials: Sequence[Trial]) -> dict[str, float]:
         return route_scores(trials)
 
     def references(self, episodes: Episodes, task: PolicyTask) -> dict[str, float]:

@@ -72,7 +72,7 @@ class MetaWorld(PolicyBenchmark):
         episodes, _ = demonstrate_metaworld(self.task, task.preset.demonstrations, seed=task.seed)
         return held_out(episodes)
 
-    def score(self, trials: Sequence[Trial]) -> dict[str, float]:
+    def measures(self, trials: Sequence[Trial]) -> dict[str, float]:
         return success(trials)
 
     def references(self, episodes: Episodes, task: PolicyTask) -> dict[str, float]:

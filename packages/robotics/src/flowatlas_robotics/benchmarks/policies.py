@@ -6,14 +6,14 @@ import statistics
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 
-from flowatlas.benchmarks.contract import Array, Benchmark, Metric, Outcome
-from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
-from flowatlas.training import FitResult, TensorData
+from flowatlas.benchmarks import Fitted, Metric, Outcome, SystemBenchmark
+from flowatlas.benchmarks.contract import Array
+from flowatlas.solvers import Euler
 from flowatlas_robotics.arenas import Arena, arena
 from flowatlas_robotics.benchmarks.settings import (
     METHODS,
@@ -23,13 +23,18 @@ from flowatlas_robotics.benchmarks.settings import (
 )
 from flowatlas_robotics.horizon import Episodes
 from flowatlas_robotics.policy import ChunkPolicy, FlowPolicy, RegressionPolicy
+from flowatlas_robotics.policy_system import PolicySystem
 from flowatlas_robotics.rollouts import Trial
 from flowatlas_robotics.statistics import proportion
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from flowatlas.training import FitResult
+
 __all__ = ["COUNTS", "SUCCESS", "PolicyBenchmark", "held_out", "success", "times"]
+
+P = TypeVar("P", bound=ChunkPolicy)
 
 #: Evaluations of the network for a chunk at which every flow is tried.
 COUNTS = (1, 2, 4, 10)
@@ -43,7 +48,7 @@ SUCCESS = (
 )
 
 
-class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
+class PolicyBenchmark(SystemBenchmark[PolicyMethod, PolicyPreset, PolicySystem]):
     """Train a flow and a regression of the same size on the same windows, and try both.
 
     A subclass says where demonstrations come from, and how trials are scored and drawn. They take
@@ -61,7 +66,7 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
         """Episodes to learn from, and others to validate by, with the one observation "state"."""
 
     @abstractmethod
-    def score(self, trials: Sequence[Trial]) -> dict[str, float]:
+    def measures(self, trials: Sequence[Trial]) -> dict[str, float]:
         """Metrics of trials; `success`, with its interval, among them."""
 
     @abstractmethod
@@ -86,23 +91,38 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
         """Where policies are tried."""
         return arena(self.name.removeprefix("robotics/"))
 
-    def run(self, task: PolicyTask) -> Outcome:
+    def train(self, task: PolicyTask) -> Fitted[PolicySystem]:
+        from flowatlas.benchmarks.fitting import loss_arrays
+
         train, validation = self.demonstrations(task)
-        flow, fitted = _trained(FlowPolicy, train, validation, task)
-        flow.save_pretrained(task.directory / "policy")
-        counts = sorted({*self.counts, task.method.evaluations})
-        count = task.preset.samples
-        tried = {n: self.arena.trials(flow, count, seed=task.seed, evaluations=n) for n in counts}
-        best = tried[task.method.evaluations]
-        metrics = self.score(best)
-        metrics |= {f"success_{n}": self.score(tried[n])["success"] for n in counts}
+        flow = _untrained(FlowPolicy, train, task, evaluations=task.method.evaluations)
+        fitted = _fitted(flow, train, validation, task)
+        return Fitted(
+            system=PolicySystem(policy=flow, arena=self.arena.name),
+            steps=fitted.step,
+            seconds=fitted.seconds,
+            losses=loss_arrays(fitted.log),
+        )
+
+    def score(self, fitted: Fitted[PolicySystem], task: PolicyTask) -> Outcome:
+        train, validation = self.demonstrations(task)
+        count, chosen = task.preset.samples, task.method.evaluations
+        counts = sorted({*self.counts, chosen})
+        tried = {
+            n: fitted.system.draw(count, seed=task.seed, solver=Euler(n), frames=False)
+            for n in counts
+        }
+        best = tried[chosen]
+        metrics = self.measures(best)
+        metrics |= {f"success_{n}": self.measures(tried[n])["success"] for n in counts}
         metrics["chunk_ms"] = _milliseconds(best)
         metrics["seconds_training"] = fitted.seconds
         beside = replace(task, directory=task.directory / "regression")
         beside.directory.mkdir(parents=True, exist_ok=True)
-        regression, _ = _trained(RegressionPolicy, train, validation, beside)
+        regression = _untrained(RegressionPolicy, train, task)
+        _fitted(regression, train, validation, beside)
         plain = self.arena.trials(regression, count, seed=task.seed)
-        metrics |= {f"regression/{key}": value for key, value in self.score(plain).items()}
+        metrics |= {f"regression/{key}": value for key, value in self.measures(plain).items()}
         metrics["regression/chunk_ms"] = _milliseconds(plain)
         metrics |= self.references(train, task)
         rates = [proportion(round(metrics[f"success_{n}"] * len(best)), len(best)) for n in counts]
@@ -113,9 +133,9 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
             "demonstrations": self._lines(_states(train)),
             "flow": self._lines([trial.observations for trial in best]),
             "regression": self._lines([trial.observations for trial in plain]),
-            **loss_arrays(fitted.log),
+            **fitted.losses,
         }
-        return Outcome(metrics=metrics, nfe=task.method.evaluations, arrays=arrays)
+        return Outcome(metrics=metrics, nfe=chosen, arrays=arrays)
 
     def figures(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
         from flowatlas.plots import loss_curve
@@ -149,32 +169,43 @@ class PolicyBenchmark(Benchmark[PolicyMethod, PolicyPreset]):
         return made
 
 
-def _trained(
-    kind: type[ChunkPolicy], train: Episodes, validation: Episodes, task: PolicyTask
-) -> tuple[ChunkPolicy, FitResult]:
-    """A policy with averaged weights, ready to be asked."""
-    preset = task.preset
+def _untrained(
+    kind: type[P], train: Episodes, task: PolicyTask, *, evaluations: int | None = None
+) -> P:
+    """A policy of the preset's size, with the scales of the demonstrations."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
         policy = kind(
             {"state": train.observation["state"].shape[1]},
             train.action.shape[1],
-            width=preset.width,
-            depth=preset.depth,
-            evaluations=None if kind is RegressionPolicy else task.method.evaluations,
+            width=task.preset.width,
+            depth=task.preset.depth,
+            evaluations=evaluations,
             scaling=task.method.scaling,
         )
     policy.fit_normalizer(train)
+    return policy
+
+
+def _fitted(
+    policy: ChunkPolicy, train: Episodes, validation: Episodes, task: PolicyTask
+) -> FitResult:
+    """Train a policy; it has its averaged weights then, and is ready to be asked."""
+    # Lightning takes seconds to import, and lists of benchmarks do not need it.
+    from flowatlas.benchmarks.fitting import fit_network, load_fitted
+    from flowatlas.training import TensorData
+
     data = TensorData(
         policy.batches(train),
         policy.batches(validation),
-        batch_size=preset.batch,
+        batch_size=task.preset.batch,
         seed=task.seed,
     )
     result = fit_network(policy.network, policy.objective(), data, task)
-    load_fitted(result.checkpoint, preset, policy.network)
+    load_fitted(result.checkpoint, task.preset, policy.network)
     # A chunk at a time is too little work for an accelerator.
-    return policy.cpu().eval().requires_grad_(False), result
+    policy.cpu().eval().requires_grad_(False)
+    return result
 
 
 def _states(episodes: Episodes) -> list[Array]:

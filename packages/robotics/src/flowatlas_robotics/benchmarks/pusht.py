@@ -104,7 +104,7 @@ class PushT(PolicyBenchmark):
         train, validation = held_out(kept)
         return mirrored_pusht(train), validation
 
-    def score(self, trials: Sequence[Trial]) -> dict[str, float]:
+    def measures(self, trials: Sequence[Trial]) -> dict[str, float]:
         return coverage_scores(trials)
 
     def references(self, episodes: Episodes, task: PolicyTask) -> dict[str, float]:
