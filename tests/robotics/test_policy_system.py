@@ -36,15 +36,15 @@ def test_it_comes_back_and_acts_the_same(tmp_path: Path) -> None:
     for one, other in zip(drawn, again.draw(2, seed=2), strict=True):
         assert np.array_equal(one.observations, other.observations)
     # Steps are stored, and solvers obeyed; the seed chooses starts and noise.
+    expected = made.draw(1, seed=2)[0].observations
     for same in (made.draw(1, seed=2, solver=Euler(3)), system(evaluations=3).draw(1, seed=2)):
-        expected = made.draw(1, seed=2)[0].observations
         assert np.array_equal(same[0].observations, expected)
-    for other in (
+    for different in (
         made.draw(1, seed=1),
         made.draw(1, seed=2, solver=Midpoint(3)),
         system(evaluations=1).draw(1, seed=2),
     ):
-        assert not np.array_equal(other[0].observations, expected)
+        assert not np.array_equal(different[0].observations, expected)
     films = again.write(tmp_path / "films", count=2, seed=2)
     assert [film.name for film in films] == ["000.gif", "001.gif"]
     with Image.open(films[0]) as film:
@@ -90,6 +90,9 @@ def test_trained_resumed_and_filmed_by_the_command_line(
     loaded = load_system(made)
     assert isinstance(loaded, PolicySystem)
     assert (loaded.arena, loaded.policy.evaluations) == ("avoidance", 2)
-    assert main(["sample", str(made), "--count", "1", "--output", str(films)]) == 0
+    words = ["sample", str(made), "--count", "1", "--output", str(films)]
+    assert main([*words, "--plot", str(tmp_path / "strip.png")]) == 0
     assert "1 samples by Euler" in capsys.readouterr().out
     assert [film.name for film in sorted(films.iterdir())] == ["000.gif"]
+    with Image.open(tmp_path / "strip.png") as strip:
+        assert strip.width > strip.height > 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ def test_demonstrations_push_the_block_onto_its_mark(episodes: Episodes) -> None
 
 
 def test_a_file_that_is_another_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def opened(**arrays: np.ndarray) -> None:
+    def opened(**arrays: Any) -> None:
         np.savez(tmp_path / "it.npz", **arrays)
         data.read(tmp_path / "it.npz")
 

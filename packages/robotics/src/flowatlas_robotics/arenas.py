@@ -95,24 +95,27 @@ class Arena:
             environment.close()
 
 
-class _HandView(gymnasium.Wrapper[Any, Any, Any, Any]):
+class _HandView(gymnasium.Env[Any, Any]):
     """Meta-World from the side and from above, drawn from what is observed: no OpenGL is needed."""
 
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    render_mode = "rgb_array"
+
     def __init__(self, environment: Environment) -> None:
-        super().__init__(environment)
+        self._inner = environment
+        self.observation_space = environment.observation_space
+        self.action_space = environment.action_space
         self._seen = np.zeros(39)
 
-    @property
-    def render_mode(self) -> str:
-        return "rgb_array"
-
-    def reset(self, **options: Any) -> tuple[NDArray[Any], dict[str, Any]]:
-        self._seen, info = self.env.reset(**options)
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        self._seen, info = self._inner.reset(seed=seed, options=options)
         return self._seen, info
 
     def step(self, action: Any) -> tuple[NDArray[Any], Any, bool, bool, dict[str, Any]]:
-        self._seen, *rest = self.env.step(action)
-        return (self._seen, *rest)  # type: ignore[return-value]
+        self._seen, reward, terminated, truncated, info = self._inner.step(action)
+        return self._seen, reward, terminated, truncated, info
 
     def render(self) -> Any:
         across = np.linspace(0.3, 1.0, 168)
@@ -129,6 +132,9 @@ class _HandView(gymnasium.Wrapper[Any, Any, Any, Any]):
             )
         views.insert(1, np.full((144, 4, 3), 220, np.uint8))
         return np.concatenate(views, 1)
+
+    def close(self) -> None:
+        self._inner.close()
 
 
 def _avoidance(seed: int, render: bool) -> Environment:

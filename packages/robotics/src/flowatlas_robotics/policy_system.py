@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from flowatlas.errors import ConfigError, DataError
 from flowatlas.solvers import Solver
@@ -15,9 +17,14 @@ from flowatlas_robotics.films import save_gif
 from flowatlas_robotics.policy import FlowPolicy
 from flowatlas_robotics.rollouts import Trial
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["PolicySystem"]
 
 _POLICY = "policy"
+#: Trials in a picture.
+_SHOWN = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,17 +86,21 @@ class PolicySystem(System[list[Trial]]):
             ConfigError: trials without frames.
             DataError: a file cannot be written.
         """
-        if any(not trial.frames for trial in samples):
-            raise ConfigError("samples: got trials without frames. Draw them with frames=True.")
+        films = _films(samples)
         try:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"{output}: cannot be made ({error.strerror}).") from error
         rate = arena(self.arena).rate
         return tuple(
-            save_gif(trial.frames, output / f"{i:03d}.gif", rate=rate)
-            for i, trial in enumerate(samples)
+            save_gif(film, output / f"{i:03d}.gif", rate=rate) for i, film in enumerate(films)
         )
+
+    def figure(self, samples: list[Trial], title: str) -> Figure:
+        """Frames of the first trials, a row for each."""
+        from flowatlas_robotics.plots import film_strips
+
+        return film_strips(_films(samples)[:_SHOWN], title=title)
 
     def save_parts(self, directory: Path) -> dict[str, Any]:
         self.policy.save_pretrained(directory / _POLICY)
@@ -99,3 +110,9 @@ class PolicySystem(System[list[Trial]]):
     def load_parts(cls, directory: Path, stored: Mapping[str, Any]) -> PolicySystem:
         policy = FlowPolicy.from_pretrained(directory / _POLICY)
         return cls(policy=policy.eval().requires_grad_(False), arena=stored["arena"])
+
+
+def _films(samples: list[Trial]) -> list[tuple[NDArray[Any], ...]]:
+    if any(not trial.frames for trial in samples):
+        raise ConfigError("samples: got trials without frames. Draw them with frames=True.")
+    return [trial.frames for trial in samples]

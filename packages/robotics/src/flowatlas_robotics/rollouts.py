@@ -133,7 +133,7 @@ def _episode(
     history: deque[Array] = deque([first] * length, maxlen=length)
     best = dict.fromkeys(watch, -np.inf)
     observations, milliseconds = [first], []
-    pictures = [environment.render()] if frames else []
+    pictures: list[Any] = [environment.render()] if frames else []
     device = policy.normalizer.fitted.device
     ended = False
     while not ended:
