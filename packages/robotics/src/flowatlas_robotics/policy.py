@@ -23,6 +23,7 @@ from flowatlas_robotics.normalizer import Normalizer
 
 __all__ = ["ChunkPolicy", "FlowPolicy", "RegressionPolicy"]
 
+PREDICTIONS = ("velocity", "target")
 #: None (the global generator), one generator, or one per sample.
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -30,13 +31,13 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 class ChunkPolicy(Pretrained):
     """Network, path, normaliser and horizon as one thing that is trained, saved and asked.
 
-    A subclass says along which path chunks are made, and how that is learned.
+    A subclass says from where chunks are made, and how that is learned.
 
     ```python
     from flowatlas_robotics import ChunkPolicy
 
     class Mine(ChunkPolicy):
-        path = AffinePath()
+        source = Gaussian(std=0.5)
 
         def objective(self):
             return FlowMatching(self.path, time_sampler=Beta(1.5, 1.0))
@@ -50,12 +51,19 @@ class ChunkPolicy(Pretrained):
         depth: how many there are.
         evaluations: of the network for a chunk, unless a call says otherwise; 4 if None.
         scaling: of the normaliser, `"limits"` or `"standard"`.
+        prediction: what the network says, `"velocity"` or `"target"`, the chunk itself. A velocity
+            has all of the noise to undo in it, which a small network learns late; the last step of
+            a flow by targets ends on a chunk as the network makes it.
 
     Raises:
-        ConfigError: sizes or numbers below 1, an observation called "action".
+        ConfigError: sizes or numbers below 1, an observation called "action", another prediction.
+
+    Attributes:
+        source: the law of noise; a standard Gaussian if None.
+        max_evaluations: at most.
     """
 
-    path: AffinePath
+    source: Source | None = None
     max_evaluations: float = math.inf
 
     def __init__(
@@ -68,8 +76,14 @@ class ChunkPolicy(Pretrained):
         depth: int = 4,
         evaluations: int | None = None,
         scaling: str = "limits",
+        prediction: str = "velocity",
     ) -> None:
         super().__init__()
+        if prediction not in PREDICTIONS:
+            raise ConfigError(
+                f"prediction: got {prediction!r}; allowed are {' and '.join(PREDICTIONS)}."
+            )
+        self.path = AffinePath(source=self.source, prediction=prediction)
         if "action" in observation or not observation:
             raise ConfigError(
                 f"observation: got {sorted(observation)}; it needs at least one name, and none of "
@@ -221,8 +235,6 @@ class FlowPolicy(ChunkPolicy):
         ```
     """
 
-    path = AffinePath()
-
     def objective(self) -> FlowMatching:
         return FlowMatching(self.path)
 
@@ -271,7 +283,7 @@ class RegressionPolicy(ChunkPolicy):
         ```
     """
 
-    path = AffinePath(source=_Origin())
+    source = _Origin()
     max_evaluations = 1
 
     def objective(self) -> FlowMatching:

@@ -182,6 +182,7 @@ def _untrained(
             depth=task.preset.depth,
             evaluations=evaluations,
             scaling=task.method.scaling,
+            prediction=task.method.prediction,
         )
     policy.fit_normalizer(train)
     return policy

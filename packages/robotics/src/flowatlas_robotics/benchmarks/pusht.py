@@ -16,7 +16,7 @@ from flowatlas_robotics.benchmarks.policies import (
     success,
     times,
 )
-from flowatlas_robotics.benchmarks.settings import PolicyPreset, PolicyTask
+from flowatlas_robotics.benchmarks.settings import METHODS, PolicyPreset, PolicyTask
 from flowatlas_robotics.horizon import Episodes
 from flowatlas_robotics.pusht import (
     PUSHT,
@@ -82,6 +82,7 @@ class PushT(PolicyBenchmark):
         "cpu": _CPU,
         "gpu": replace(_CPU, width=1024, depth=6, steps=60_000, samples=100, device="auto"),
     }
+    methods = {name: METHODS[name] for name in ("target", "flow")}  # noqa: RUF012
     counts = (1, 4, 10)
     metrics = (
         Metric("score", "score", "higher", 3),

@@ -19,15 +19,19 @@ class PolicyMethod(Method):
     Attributes:
         evaluations: Euler steps for a chunk, of the headline numbers.
         scaling: of observations and actions, `"limits"` or `"standard"`.
+        prediction: of the network, `"velocity"` or `"target"`.
     """
 
     evaluations: int = 4
     scaling: str = "limits"
+    prediction: str = "velocity"
 
     def __post_init__(self) -> None:
         require(self.evaluations >= 1, "evaluations", self.evaluations, "1 or more")
         allowed = self.scaling in ("limits", "standard")
         require(allowed, "scaling", self.scaling, "limits or standard")
+        known = self.prediction in ("velocity", "target")
+        require(known, "prediction", self.prediction, "velocity or target")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,4 +57,14 @@ class PolicyPreset(Preset):
 
 
 PolicyTask = Task[PolicyMethod, PolicyPreset]
-METHODS = {"flow": PolicyMethod(name="flow", summary="chunks of actions by a flow from noise")}
+METHODS = {
+    method.name: method
+    for method in (
+        PolicyMethod(name="flow", summary="chunks of actions by a flow from noise"),
+        PolicyMethod(
+            name="target",
+            summary="the same flow, by a network that predicts the chunk itself",
+            prediction="target",
+        ),
+    )
+}
