@@ -35,9 +35,11 @@ def small(kind: type[ChunkPolicy], **options: object) -> ChunkPolicy:
     return made
 
 
-def trained(kind: type[ChunkPolicy], episodes: Episodes, steps: int = 300) -> ChunkPolicy:
+def trained(
+    kind: type[ChunkPolicy], episodes: Episodes, steps: int = 300, prediction: str = "velocity"
+) -> ChunkPolicy:
     """By plain Adam, without any of the machinery around `fit`."""
-    policy = small(kind)
+    policy = small(kind, prediction=prediction)
     policy.fit_normalizer(episodes)
     rows = policy.batches(episodes)
     x_1, condition = rows["x_1"], rows["condition"]
@@ -56,11 +58,14 @@ def trained(kind: type[ChunkPolicy], episodes: Episodes, steps: int = 300) -> Ch
     return policy.eval()
 
 
-def test_a_flow_keeps_both_answers_and_a_regression_has_their_mean() -> None:
+@pytest.mark.parametrize(("prediction", "steps"), [("velocity", 300), ("target", 600)])
+def test_a_flow_keeps_both_answers_and_a_regression_has_their_mean(
+    prediction: str, steps: int
+) -> None:
     episodes = two_answers(2000)
     seen = {"state": torch.randn(500, 1, 3, generator=torch.Generator().manual_seed(2))}
     generator = torch.Generator().manual_seed(3)
-    answers = trained(FlowPolicy, episodes).predict_action(
+    answers = trained(FlowPolicy, episodes, steps, prediction).predict_action(
         seen, evaluations=10, generator=generator
     )["action"]
     near = (answers.abs() - 1).abs() < 0.35
@@ -68,7 +73,7 @@ def test_a_flow_keeps_both_answers_and_a_regression_has_their_mean() -> None:
     # 500 fair coins have a share of heads within 0.11 of a half but for once in a million times;
     # the rest of the room is for the network.
     assert abs((answers > 0).float().mean() - 0.5) < 0.2
-    mean = trained(RegressionPolicy, episodes).predict_action(seen)["action"]
+    mean = trained(RegressionPolicy, episodes, prediction=prediction).predict_action(seen)["action"]
     assert mean.abs().mean() < 0.3
 
 
@@ -110,6 +115,20 @@ def test_actions_have_the_units_of_the_demonstrations() -> None:
     assert abs(answer.std().item() - 100) < 6
 
 
+def test_a_predicted_chunk_has_no_noise_left() -> None:
+    """The untrained network predicts the middle of the actions, and the last step ends there."""
+    policy = small(FlowPolicy, prediction="target")
+    action = torch.linspace(100, 300, 50).unsqueeze(1)
+    policy.fit_normalizer(Episodes({"state": torch.randn(50, 3)}, action, torch.tensor([50])))
+    calls = []
+    policy.network.register_forward_hook(lambda *_: calls.append(1))
+    for evaluations in (1, 3):
+        answer = policy.predict_action({"state": torch.zeros(9, 1, 3)}, evaluations=evaluations)
+        assert (answer["action"] - 200).abs().max() < 1e-3
+    # The end of each chunk takes one evaluation beside those of its steps.
+    assert len(calls) == (1 + 1) + (3 + 1)
+
+
 def test_a_chunk_does_not_depend_on_its_batch() -> None:
     policy = trained(FlowPolicy, two_answers(200), steps=20)
     seen = torch.randn(4, 1, 3)
@@ -124,9 +143,10 @@ def test_a_chunk_does_not_depend_on_its_batch() -> None:
 
 @pytest.mark.parametrize("kind", [FlowPolicy, RegressionPolicy])
 def test_saved_with_its_scales(kind: type[ChunkPolicy], tmp_path: Path) -> None:
-    policy = trained(kind, two_answers(200), steps=20)
+    policy = trained(kind, two_answers(200), steps=20, prediction="target")
     policy.save_pretrained(tmp_path)
     again = kind.from_pretrained(tmp_path)
+    assert again.path.prediction == "target"
     seen = {"state": torch.randn(3, 1, 3)}
     first, second = (
         one.predict_action(seen, generator=torch.Generator().manual_seed(0))["action"]
@@ -151,6 +171,8 @@ def test_bad_questions() -> None:
         policy.predict_action({"state": torch.zeros(1, 1, 3)}, evaluations=0)
     with pytest.raises(ConfigError, match="RegressionPolicy takes 1 to 1"):
         small(RegressionPolicy, evaluations=4)
+    with pytest.raises(ConfigError, match="prediction: got 'noise'; allowed are velocity and"):
+        small(FlowPolicy, prediction="noise")
     with pytest.raises(ConfigError, match="none of them may be 'action'"):
         FlowPolicy({"action": 3}, 1)
     with pytest.raises(ConfigError, match="condition: got nothing"):

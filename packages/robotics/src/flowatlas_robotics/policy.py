@@ -52,8 +52,8 @@ class ChunkPolicy(Pretrained):
         evaluations: of the network for a chunk, unless a call says otherwise; 4 if None.
         scaling: of the normaliser, `"limits"` or `"standard"`.
         prediction: what the network says, `"velocity"` or `"target"`, the chunk itself. A velocity
-            has all of the noise to undo in it, which a small network learns late; the last step of
-            a flow by targets ends on a chunk as the network makes it.
+            has all of the noise to undo in it, which a small network learns late; a flow by targets
+            ends, with one evaluation more, on a chunk as the network makes it.
 
     Raises:
         ConfigError: sizes or numbers below 1, an observation called "action", another prediction.

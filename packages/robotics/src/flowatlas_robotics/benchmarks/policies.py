@@ -135,7 +135,9 @@ class PolicyBenchmark(SystemBenchmark[PolicyMethod, PolicyPreset, PolicySystem])
             "regression": self._lines([trial.observations for trial in plain]),
             **fitted.losses,
         }
-        return Outcome(metrics=metrics, nfe=chosen, arrays=arrays)
+        # A flow by targets has one evaluation more, at its end.
+        extra = int(task.method.prediction == "target")
+        return Outcome(metrics=metrics, nfe=chosen + extra, arrays=arrays)
 
     def figures(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
         from flowatlas.plots import loss_curve
