@@ -39,7 +39,8 @@ def trained(
     kind: type[ChunkPolicy], episodes: Episodes, steps: int = 300, prediction: str = "velocity"
 ) -> ChunkPolicy:
     """By plain Adam, without any of the machinery around `fit`."""
-    policy = small(kind, prediction=prediction)
+    options = {} if prediction == "velocity" else {"prediction": prediction}
+    policy = small(kind, **options)
     policy.fit_normalizer(episodes)
     rows = policy.batches(episodes)
     x_1, condition = rows["x_1"], rows["condition"]
@@ -73,7 +74,7 @@ def test_a_flow_keeps_both_answers_and_a_regression_has_their_mean(
     # 500 fair coins have a share of heads within 0.11 of a half but for once in a million times;
     # the rest of the room is for the network.
     assert abs((answers > 0).float().mean() - 0.5) < 0.2
-    mean = trained(RegressionPolicy, episodes, prediction=prediction).predict_action(seen)["action"]
+    mean = trained(RegressionPolicy, episodes).predict_action(seen)["action"]
     assert mean.abs().mean() < 0.3
 
 
@@ -143,10 +144,11 @@ def test_a_chunk_does_not_depend_on_its_batch() -> None:
 
 @pytest.mark.parametrize("kind", [FlowPolicy, RegressionPolicy])
 def test_saved_with_its_scales(kind: type[ChunkPolicy], tmp_path: Path) -> None:
-    policy = trained(kind, two_answers(200), steps=20, prediction="target")
+    prediction = kind.predictions[-1]
+    policy = trained(kind, two_answers(200), steps=20, prediction=prediction)
     policy.save_pretrained(tmp_path)
     again = kind.from_pretrained(tmp_path)
-    assert again.path.prediction == "target"
+    assert again.path.prediction == prediction
     seen = {"state": torch.randn(3, 1, 3)}
     first, second = (
         one.predict_action(seen, generator=torch.Generator().manual_seed(0))["action"]
@@ -171,8 +173,10 @@ def test_bad_questions() -> None:
         policy.predict_action({"state": torch.zeros(1, 1, 3)}, evaluations=0)
     with pytest.raises(ConfigError, match="RegressionPolicy takes 1 to 1"):
         small(RegressionPolicy, evaluations=4)
-    with pytest.raises(ConfigError, match="prediction: got 'noise'; allowed are velocity and"):
+    with pytest.raises(ConfigError, match="'noise'; FlowPolicy may predict velocity or target"):
         small(FlowPolicy, prediction="noise")
+    with pytest.raises(ConfigError, match="RegressionPolicy may predict velocity"):
+        small(RegressionPolicy, prediction="target")
     with pytest.raises(ConfigError, match="none of them may be 'action'"):
         FlowPolicy({"action": 3}, 1)
     with pytest.raises(ConfigError, match="condition: got nothing"):

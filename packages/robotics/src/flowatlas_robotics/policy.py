@@ -23,7 +23,6 @@ from flowatlas_robotics.normalizer import Normalizer
 
 __all__ = ["ChunkPolicy", "FlowPolicy", "RegressionPolicy"]
 
-PREDICTIONS = ("velocity", "target")
 #: None (the global generator), one generator, or one per sample.
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -60,10 +59,12 @@ class ChunkPolicy(Pretrained):
 
     Attributes:
         source: the law of noise; a standard Gaussian if None.
+        predictions: that are allowed.
         max_evaluations: at most.
     """
 
     source: Source | None = None
+    predictions: tuple[str, ...] = ("velocity", "target")
     max_evaluations: float = math.inf
 
     def __init__(
@@ -79,9 +80,10 @@ class ChunkPolicy(Pretrained):
         prediction: str = "velocity",
     ) -> None:
         super().__init__()
-        if prediction not in PREDICTIONS:
+        if prediction not in self.predictions:
             raise ConfigError(
-                f"prediction: got {prediction!r}; allowed are {' and '.join(PREDICTIONS)}."
+                f"prediction: got {prediction!r}; {type(self).__name__} may predict "
+                f"{' or '.join(self.predictions)}."
             )
         self.path = AffinePath(source=self.source, prediction=prediction)
         if "action" in observation or not observation:
@@ -284,6 +286,8 @@ class RegressionPolicy(ChunkPolicy):
     """
 
     source = _Origin()
+    # A flow by targets ends with an evaluation at t = 1, of which this network knows nothing.
+    predictions = ("velocity",)
     max_evaluations = 1
 
     def objective(self) -> FlowMatching:

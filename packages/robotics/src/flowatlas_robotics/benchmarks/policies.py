@@ -6,7 +6,7 @@ import statistics
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -95,7 +95,14 @@ class PolicyBenchmark(SystemBenchmark[PolicyMethod, PolicyPreset, PolicySystem])
         from flowatlas.benchmarks.fitting import loss_arrays
 
         train, validation = self.demonstrations(task)
-        flow = _untrained(FlowPolicy, train, task, evaluations=task.method.evaluations)
+        method = task.method
+        flow = _untrained(
+            FlowPolicy,
+            train,
+            task,
+            evaluations=method.evaluations,
+            prediction=method.prediction,
+        )
         fitted = _fitted(flow, train, validation, task)
         return Fitted(
             system=PolicySystem(policy=flow, arena=self.arena.name),
@@ -171,9 +178,7 @@ class PolicyBenchmark(SystemBenchmark[PolicyMethod, PolicyPreset, PolicySystem])
         return made
 
 
-def _untrained(
-    kind: type[P], train: Episodes, task: PolicyTask, *, evaluations: int | None = None
-) -> P:
+def _untrained(kind: type[P], train: Episodes, task: PolicyTask, **options: Any) -> P:
     """A policy of the preset's size, with the scales of the demonstrations."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
@@ -182,9 +187,8 @@ def _untrained(
             train.action.shape[1],
             width=task.preset.width,
             depth=task.preset.depth,
-            evaluations=evaluations,
             scaling=task.method.scaling,
-            prediction=task.method.prediction,
+            **options,
         )
     policy.fit_normalizer(train)
     return policy
