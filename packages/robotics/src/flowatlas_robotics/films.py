@@ -56,6 +56,8 @@ def save_gif(frames: Sequence[Array], path: Path, *, rate: float = 20.0) -> Path
 
     Example:
         ```python
+        from pathlib import Path
+
         import numpy as np
 
         from flowatlas_robotics import save_gif
