@@ -12,7 +12,15 @@ from gymnasium.utils.env_checker import check_env
 
 from flowatlas.benchmarks import run
 from flowatlas.errors import ConfigError
-from flowatlas_robotics import Episodes, FlowPolicy, TwoRoutes, demonstrate_routes, entropy, rollout
+from flowatlas_robotics import (
+    Episodes,
+    FlowPolicy,
+    PolicySystem,
+    TwoRoutes,
+    demonstrate_routes,
+    entropy,
+    rollout,
+)
 from flowatlas_robotics.benchmarks.avoidance import AVOIDANCE, route_scores
 
 
@@ -129,9 +137,9 @@ def test_the_benchmark_runs_and_is_taken_up_again(tmp_path: Path) -> None:
     result = run(AVOIDANCE, preset="demo", output=tmp_path, settings=tiny)
     assert {"success", "regression/success", "success_1", "success_10"} <= set(result.metrics)
     assert result.metrics["demonstrations/collision"] == 0
-    policies = list(tmp_path.rglob("policy"))
-    assert len(policies) == 1
-    FlowPolicy.from_pretrained(policies[0])
+    systems = list(tmp_path.rglob("system.json"))
+    assert len(systems) == 1
+    assert PolicySystem.load(systems[0].parent).arena == "avoidance"
     arrays = np.load(tmp_path / str(result.arrays), allow_pickle=False)
     assert len(AVOIDANCE.figures(arrays, "title")) == 3
     longer = run(AVOIDANCE, preset="demo", output=tmp_path / "b", settings=tiny, resume=True)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from flowatlas.errors import ConfigError, DataError, ShapeError
+from flowatlas.solvers import RK4, Euler, Midpoint
 from flowatlas_robotics import (
     ChunkPolicy,
     Episodes,
@@ -34,9 +35,12 @@ def small(kind: type[ChunkPolicy], **options: object) -> ChunkPolicy:
     return made
 
 
-def trained(kind: type[ChunkPolicy], episodes: Episodes, steps: int = 300) -> ChunkPolicy:
+def trained(
+    kind: type[ChunkPolicy], episodes: Episodes, steps: int = 300, prediction: str = "velocity"
+) -> ChunkPolicy:
     """By plain Adam, without any of the machinery around `fit`."""
-    policy = small(kind)
+    options = {} if prediction == "velocity" else {"prediction": prediction}
+    policy = small(kind, **options)
     policy.fit_normalizer(episodes)
     rows = policy.batches(episodes)
     x_1, condition = rows["x_1"], rows["condition"]
@@ -55,11 +59,14 @@ def trained(kind: type[ChunkPolicy], episodes: Episodes, steps: int = 300) -> Ch
     return policy.eval()
 
 
-def test_a_flow_keeps_both_answers_and_a_regression_has_their_mean() -> None:
+@pytest.mark.parametrize(("prediction", "steps"), [("velocity", 300), ("target", 600)])
+def test_a_flow_keeps_both_answers_and_a_regression_has_their_mean(
+    prediction: str, steps: int
+) -> None:
     episodes = two_answers(2000)
     seen = {"state": torch.randn(500, 1, 3, generator=torch.Generator().manual_seed(2))}
     generator = torch.Generator().manual_seed(3)
-    answers = trained(FlowPolicy, episodes).predict_action(
+    answers = trained(FlowPolicy, episodes, steps, prediction).predict_action(
         seen, evaluations=10, generator=generator
     )["action"]
     near = (answers.abs() - 1).abs() < 0.35
@@ -109,6 +116,20 @@ def test_actions_have_the_units_of_the_demonstrations() -> None:
     assert abs(answer.std().item() - 100) < 6
 
 
+def test_a_predicted_chunk_has_no_noise_left() -> None:
+    """The untrained network predicts the middle of the actions, and the last step ends there."""
+    policy = small(FlowPolicy, prediction="target")
+    action = torch.linspace(100, 300, 50).unsqueeze(1)
+    policy.fit_normalizer(Episodes({"state": torch.randn(50, 3)}, action, torch.tensor([50])))
+    calls = []
+    policy.network.register_forward_hook(lambda *_: calls.append(1))
+    for evaluations in (1, 3):
+        answer = policy.predict_action({"state": torch.zeros(9, 1, 3)}, evaluations=evaluations)
+        assert (answer["action"] - 200).abs().max() < 1e-3
+    # The end of each chunk takes one evaluation beside those of its steps.
+    assert len(calls) == (1 + 1) + (3 + 1)
+
+
 def test_a_chunk_does_not_depend_on_its_batch() -> None:
     policy = trained(FlowPolicy, two_answers(200), steps=20)
     seen = torch.randn(4, 1, 3)
@@ -123,9 +144,11 @@ def test_a_chunk_does_not_depend_on_its_batch() -> None:
 
 @pytest.mark.parametrize("kind", [FlowPolicy, RegressionPolicy])
 def test_saved_with_its_scales(kind: type[ChunkPolicy], tmp_path: Path) -> None:
-    policy = trained(kind, two_answers(200), steps=20)
+    prediction = kind.predictions[-1]
+    policy = trained(kind, two_answers(200), steps=20, prediction=prediction)
     policy.save_pretrained(tmp_path)
     again = kind.from_pretrained(tmp_path)
+    assert again.path.prediction == prediction
     seen = {"state": torch.randn(3, 1, 3)}
     first, second = (
         one.predict_action(seen, generator=torch.Generator().manual_seed(0))["action"]
@@ -150,6 +173,10 @@ def test_bad_questions() -> None:
         policy.predict_action({"state": torch.zeros(1, 1, 3)}, evaluations=0)
     with pytest.raises(ConfigError, match="RegressionPolicy takes 1 to 1"):
         small(RegressionPolicy, evaluations=4)
+    with pytest.raises(ConfigError, match="'noise'; FlowPolicy may predict velocity or target"):
+        small(FlowPolicy, prediction="noise")
+    with pytest.raises(ConfigError, match="RegressionPolicy may predict velocity"):
+        small(RegressionPolicy, prediction="target")
     with pytest.raises(ConfigError, match="none of them may be 'action'"):
         FlowPolicy({"action": 3}, 1)
     with pytest.raises(ConfigError, match="condition: got nothing"):
@@ -177,3 +204,21 @@ def test_entropy_of_known_shares() -> None:
     assert entropy([]) == 0
     assert entropy([5, 5, 5]) == 0
     assert math.isclose(entropy([0] * 3 + [1]), 2 * math.log(2) - 0.75 * math.log(3))
+
+
+def test_any_solver_makes_chunks() -> None:
+    policy = trained(FlowPolicy, two_answers(2000), steps=100)
+    seen = {"state": torch.zeros(64, 1, 3)}
+
+    def chunks(**how: object) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return policy.predict_action(seen, generator=generator, **how)["action"]  # type: ignore[arg-type]
+
+    assert torch.equal(chunks(evaluations=4), chunks(solver=Euler(4)))
+    exact = chunks(solver=RK4(40))
+    errors = [(chunks(solver=kind(20)) - exact).abs().mean() for kind in (Euler, Midpoint)]
+    assert errors[1] < 0.2 * errors[0]
+    with pytest.raises(ConfigError, match="give one of them"):
+        chunks(evaluations=4, solver=Euler(4))
+    with pytest.raises(ConfigError, match="none to a policy that takes 1 at most"):
+        small(RegressionPolicy)._solver(None, Euler(1))

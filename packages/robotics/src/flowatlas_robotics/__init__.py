@@ -3,14 +3,18 @@
 Policies that answer an observation with a chunk of actions (`FlowPolicy`, beside
 `RegressionPolicy`), their windows and scales (`Episodes`, `Horizon`, `Normalizer`), their trial in
 an environment (`rollout`, `proportion`, `entropy`), a task with two right answers (`TwoRoutes`),
-the manifolds of revolute joints, of poses over time and of parts to be put together, and
-`unwrap`, which turns angles into commands.
+Meta-World with its scripted experts, Push-T with its demonstrations by people (`load_pusht`), the
+manifolds of revolute joints, of poses over time and of parts to be put together, and `unwrap`,
+which turns angles into commands.
 """
 
 from importlib.metadata import version as _version
 
+from flowatlas_robotics.arenas import Arena as Arena
+from flowatlas_robotics.arenas import arena as arena
 from flowatlas_robotics.avoidance import TwoRoutes as TwoRoutes
 from flowatlas_robotics.avoidance import demonstrate_routes as demonstrate_routes
+from flowatlas_robotics.films import save_gif as save_gif
 from flowatlas_robotics.horizon import Episodes as Episodes
 from flowatlas_robotics.horizon import Horizon as Horizon
 from flowatlas_robotics.horizon import Windows as Windows
@@ -26,6 +30,13 @@ from flowatlas_robotics.normalizer import Normalizer as Normalizer
 from flowatlas_robotics.policy import ChunkPolicy as ChunkPolicy
 from flowatlas_robotics.policy import FlowPolicy as FlowPolicy
 from flowatlas_robotics.policy import RegressionPolicy as RegressionPolicy
+from flowatlas_robotics.policy_system import PolicySystem as PolicySystem
+from flowatlas_robotics.pusht import PUSHT as PUSHT
+from flowatlas_robotics.pusht import load_pusht as load_pusht
+from flowatlas_robotics.pusht import mirrored_pusht as mirrored_pusht
+from flowatlas_robotics.pusht import pusht_coverage as pusht_coverage
+from flowatlas_robotics.pusht import pusht_environment as pusht_environment
+from flowatlas_robotics.pusht import pusht_state as pusht_state
 from flowatlas_robotics.rollouts import Trial as Trial
 from flowatlas_robotics.rollouts import rollout as rollout
 from flowatlas_robotics.statistics import Proportion as Proportion

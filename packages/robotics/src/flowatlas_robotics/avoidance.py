@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from flowatlas.errors import ConfigError
+from flowatlas_robotics.films import discs
 from flowatlas_robotics.horizon import Episodes
 
 __all__ = ["TwoRoutes", "demonstrate_routes"]
@@ -21,6 +22,8 @@ Array = NDArray[np.float64]
 _CENTER, _RADIUS, _GOAL, _REACHED = 1.0, 0.3, 2.0, 0.1
 #: Metres per step at full speed; half the spread of start and obstacle to the sides; longest time.
 _STEP, _JITTER, _LIMIT = 0.05, 0.1, 100
+#: Pixels of pictures: their places along the way and, from the top, to the side.
+_ACROSS, _UP = np.linspace(-0.15, 2.15, 276), np.linspace(0.77, -0.77, 184)
 
 
 class TwoRoutes(gymnasium.Env[Array, Array]):
@@ -35,6 +38,12 @@ class TwoRoutes(gymnasium.Env[Array, Array]):
     The mean of the two routes leads into the obstacle, so that a regression on demonstrations of
     both has to fail, and a policy that keeps but one route is seen as well.
 
+    Args:
+        render_mode: `"rgb_array"` for pictures by `render()`, as gymnasium calls it.
+
+    Raises:
+        ConfigError: another render mode; at a call of `render()`, none.
+
     Example:
         ```python
         from flowatlas_robotics import TwoRoutes
@@ -44,12 +53,16 @@ class TwoRoutes(gymnasium.Env[Array, Array]):
         ```
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
 
-    def __init__(self) -> None:
+    def __init__(self, render_mode: str | None = None) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ConfigError(f"render_mode: got {render_mode!r}; allowed is 'rgb_array', or None.")
+        self.render_mode = render_mode
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float64)
         self._place = np.zeros(2)
+        self._trail: list[Array] = []
         self._obstacle = np.zeros(2)
         self._steps = 0
         self._route = 0
@@ -60,6 +73,7 @@ class TwoRoutes(gymnasium.Env[Array, Array]):
         super().reset(seed=seed)
         start, shift = self.np_random.uniform(-_JITTER, _JITTER, 2)
         self._place = np.array([0.0, start])
+        self._trail = [self._place]
         self._obstacle = np.array([_CENTER, shift])
         self._steps = 0
         self._route = 0
@@ -75,6 +89,7 @@ class TwoRoutes(gymnasium.Env[Array, Array]):
         if move.shape != (2,) or not np.isfinite(move).all():
             raise ConfigError(f"action: got {action}; it must be two finite numbers.")
         self._place = self._place + _STEP * np.clip(move, -1.0, 1.0)
+        self._trail.append(self._place)
         self._steps += 1
         offset = self._place - self._obstacle
         if self._route == 0 and offset[0] >= 0:
@@ -82,6 +97,18 @@ class TwoRoutes(gymnasium.Env[Array, Array]):
         info = self._info()
         ended = info["success"] or info["collision"]
         return self._seen(), float(info["success"]), ended, self._steps >= _LIMIT, info
+
+    def render(self) -> NDArray[np.uint8]:
+        """Goal, obstacle, where the point has been and where it is: `(184, 276, 3)`."""
+        if self.render_mode is None:
+            raise ConfigError('render_mode: got None; pictures need TwoRoutes("rgb_array").')
+        shown = (
+            (np.array([_GOAL, 0.0]), _REACHED, (160, 215, 165)),
+            (self._obstacle, _RADIUS, (170, 170, 170)),
+            *((place, 0.01, (150, 185, 225)) for place in self._trail),
+            (self._place, 0.03, (30, 90, 170)),
+        )
+        return discs(_ACROSS, _UP, shown)
 
     def _seen(self) -> Array:
         return np.array([*self._place, self._obstacle[1]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from flowatlas.plots.style import BASELINE, DATA, FAINT, MODEL, PALETTE, figure,
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["coverage_steps", "hands", "routes", "success_curve"]
+__all__ = ["coverage_steps", "film_strips", "hands", "routes", "success_curve"]
 
 Array = NDArray[Any]
 
@@ -101,6 +101,29 @@ def coverage_steps(curves: Mapping[str, Array], *, title: str = "") -> Figure:
         axes.legend(loc="lower left")
         if title:
             axes.set_title(title)
+    return made
+
+
+def film_strips(films: Sequence[Sequence[Array]], *, count: int = 6, title: str = "") -> Figure:
+    """Some frames of each episode in a row, from its first to its last.
+
+    Args:
+        films: frames `(height, width, 3)` of each episode.
+        count: frames in a row.
+        title: of the picture.
+    """
+    height, width = films[0][0].shape[:2]
+    with style():
+        made = figure(1.5 * count, (1.5 * height / width + 0.2) * len(films) + 0.3)
+        rows = made.subplots(len(films), count, squeeze=False)
+        for row, frames in zip(rows, films, strict=True):
+            shown = np.linspace(0, len(frames) - 1, count).round().astype(int)
+            for axes, step in zip(row, shown, strict=True):
+                axes.imshow(frames[step])
+                axes.set(xticks=[], yticks=[])
+                axes.set_xlabel(f"step {step}", fontsize=7, labelpad=2)
+        if title:
+            made.suptitle(title)
     return made
 
 

@@ -14,7 +14,7 @@ from flowatlas.networks.hub import Pretrained
 from flowatlas.objectives import FlowMatching
 from flowatlas.paths import AffinePath
 from flowatlas.sampling import sample
-from flowatlas.solvers import Euler
+from flowatlas.solvers import Euler, Solver
 from flowatlas.sources import Source
 from flowatlas.time_samplers import TimeSampler
 from flowatlas_robotics.horizon import Episodes, Horizon, Windows, windows
@@ -30,13 +30,13 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 class ChunkPolicy(Pretrained):
     """Network, path, normaliser and horizon as one thing that is trained, saved and asked.
 
-    A subclass says along which path chunks are made, and how that is learned.
+    A subclass says from where chunks are made, and how that is learned.
 
     ```python
     from flowatlas_robotics import ChunkPolicy
 
     class Mine(ChunkPolicy):
-        path = AffinePath()
+        source = Gaussian(std=0.5)
 
         def objective(self):
             return FlowMatching(self.path, time_sampler=Beta(1.5, 1.0))
@@ -50,12 +50,21 @@ class ChunkPolicy(Pretrained):
         depth: how many there are.
         evaluations: of the network for a chunk, unless a call says otherwise; 4 if None.
         scaling: of the normaliser, `"limits"` or `"standard"`.
+        prediction: what the network says, `"velocity"` or `"target"`, the chunk itself. A velocity
+            has all of the noise to undo in it, which a small network learns late; a flow by targets
+            ends, with one evaluation more, on a chunk as the network makes it.
 
     Raises:
-        ConfigError: sizes or numbers below 1, an observation called "action".
+        ConfigError: sizes or numbers below 1, an observation called "action", another prediction.
+
+    Attributes:
+        source: the law of noise; a standard Gaussian if None.
+        predictions: that are allowed.
+        max_evaluations: at most.
     """
 
-    path: AffinePath
+    source: Source | None = None
+    predictions: tuple[str, ...] = ("velocity", "target")
     max_evaluations: float = math.inf
 
     def __init__(
@@ -68,8 +77,15 @@ class ChunkPolicy(Pretrained):
         depth: int = 4,
         evaluations: int | None = None,
         scaling: str = "limits",
+        prediction: str = "velocity",
     ) -> None:
         super().__init__()
+        if prediction not in self.predictions:
+            raise ConfigError(
+                f"prediction: got {prediction!r}; {type(self).__name__} may predict "
+                f"{' or '.join(self.predictions)}."
+            )
+        self.path = AffinePath(source=self.source, prediction=prediction)
         if "action" in observation or not observation:
             raise ConfigError(
                 f"observation: got {sorted(observation)}; it needs at least one name, and none of "
@@ -142,6 +158,7 @@ class ChunkPolicy(Pretrained):
         observation: Mapping[str, Tensor],
         *,
         evaluations: int | None = None,
+        solver: Solver | None = None,
         generator: Generators = None,
     ) -> dict[str, Tensor]:
         """The actions to execute now, and all that were predicted.
@@ -150,6 +167,7 @@ class ChunkPolicy(Pretrained):
             observation: by name, `(batch, T_o, size)`, oldest first; names that the policy was not
                 built for are ignored.
             evaluations: Euler steps; those of the constructor if None.
+            solver: any other way along the path, instead of `evaluations`.
             generator: one, or one per sample: then a chunk does not depend on its batch.
 
         Returns:
@@ -157,10 +175,11 @@ class ChunkPolicy(Pretrained):
             in the units of the demonstrations.
 
         Raises:
-            ConfigError: a name is missing; the normaliser was not fitted.
+            ConfigError: a name is missing; the normaliser was not fitted; both evaluations and a
+                solver.
             ShapeError: a shape that does not fit.
         """
-        count = self._allowed(self.evaluations if evaluations is None else evaluations)
+        chosen = self._solver(evaluations, solver)
         condition = self.encode(observation)
         seen = condition["observation"]
         z = sample(
@@ -168,13 +187,23 @@ class ChunkPolicy(Pretrained):
             self.path,
             shape=(len(seen), self.horizon.prediction, self.action),
             condition=condition,
-            solver=Euler(count),
+            solver=chosen,
             dtype=seen.dtype,
             device=seen.device,
             generator=generator,
         )
         chunk = self.normalizer.denormalize("action", z)
         return {"action": chunk[:, self.horizon.executed], "action_pred": chunk}
+
+    def _solver(self, evaluations: int | None, solver: Solver | None) -> Solver:
+        if solver is None:
+            return Euler(self._allowed(self.evaluations if evaluations is None else evaluations))
+        if evaluations is not None or math.isfinite(self.max_evaluations):
+            raise ConfigError(
+                f"solver: got {solver!r} and evaluations {evaluations}; give one of them, and none "
+                f"to a policy that takes {self.max_evaluations} at most."
+            )
+        return solver
 
     def _allowed(self, evaluations: int) -> int:
         if not 1 <= evaluations <= self.max_evaluations:
@@ -207,8 +236,6 @@ class FlowPolicy(ChunkPolicy):
         assert answer["action"].shape == (5, 8, 2)
         ```
     """
-
-    path = AffinePath()
 
     def objective(self) -> FlowMatching:
         return FlowMatching(self.path)
@@ -258,7 +285,9 @@ class RegressionPolicy(ChunkPolicy):
         ```
     """
 
-    path = AffinePath(source=_Origin())
+    source = _Origin()
+    # A flow by targets ends with an evaluation at t = 1, of which this network knows nothing.
+    predictions = ("velocity",)
     max_evaluations = 1
 
     def objective(self) -> FlowMatching:

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from flowatlas.errors import ConfigError
+from flowatlas.solvers import Solver
 from flowatlas_robotics.policy import ChunkPolicy
 
 __all__ = ["Trial", "rollout"]
@@ -31,11 +33,13 @@ class Trial:
         best: of each watched entry of `info`, the largest value over the episode.
         observations: `(steps + 1, size)`, as the environment gave them.
         milliseconds: of each chunk, from observation to actions.
+        frames: pictures `(height, width, 3)` of each step, if they were asked for.
     """
 
     best: Mapping[str, float]
     observations: Array
     milliseconds: tuple[float, ...]
+    frames: tuple[Array, ...] = ()
 
 
 def _as_state(observation: Array) -> Mapping[str, Array]:
@@ -53,7 +57,9 @@ def rollout(
     seed: int = 0,
     reset_seeds: Sequence[int] | None = None,
     evaluations: int | None = None,
+    solver: Solver | None = None,
     observe: Observe = _as_state,
+    frames: bool = False,
 ) -> list[Trial]:
     """Episodes one after the other: look, predict a chunk, execute its part, look again.
 
@@ -70,11 +76,14 @@ def rollout(
         seed: of the policy's noise.
         reset_seeds: for `environment.reset`, one an episode; None goes on with the environment's
             own randomness.
-        evaluations: of the network for a chunk; the policy's own if None.
+        evaluations: of the network for a chunk, as `predict_action` takes them.
+        solver: likewise.
         observe: from an observation to the policy's names.
+        frames: whether to keep what `environment.render()` shows of each step.
 
     Raises:
-        ConfigError: numbers below 1, another number of seeds, entries that `info` does not have.
+        ConfigError: numbers below 1, another number of seeds, entries that `info` does not have,
+            frames of an environment that was not made with `render_mode="rgb_array"`.
     """
     if episodes < 1 or limit < 1:
         raise ConfigError(f"episodes, limit: got {episodes}, {limit}; both must be 1 or more.")
@@ -82,13 +91,27 @@ def rollout(
         raise ConfigError(f"stop: got {stop!r}; it must be among watch, {list(watch)}.")
     if reset_seeds is not None and len(reset_seeds) != episodes:
         raise ConfigError(f"reset_seeds: got {len(reset_seeds)} of them for {episodes} episodes.")
+    if frames and environment.render_mode != "rgb_array":
+        raise ConfigError(
+            f"frames: the environment's render_mode is {environment.render_mode!r}; make it with "
+            "render_mode='rgb_array'."
+        )
     trials = []
     for number in range(episodes):
         generator = torch.Generator().manual_seed(1_000_003 * seed + number)
         first, _ = environment.reset(seed=None if reset_seeds is None else reset_seeds[number])
         trials.append(
             _episode(
-                policy, environment, first, watch, stop, limit, evaluations, observe, generator
+                policy,
+                environment,
+                first,
+                watch,
+                stop,
+                limit,
+                partial(policy.predict_action, evaluations=evaluations, solver=solver),
+                observe,
+                generator,
+                frames,
             )
         )
     return trials
@@ -101,14 +124,16 @@ def _episode(
     watch: Sequence[str],
     stop: str,
     limit: int,
-    evaluations: int | None,
+    answer: Callable[..., dict[str, torch.Tensor]],
     observe: Observe,
     generator: torch.Generator,
+    frames: bool,
 ) -> Trial:
     length = policy.horizon.observation
     history: deque[Array] = deque([first] * length, maxlen=length)
     best = dict.fromkeys(watch, -np.inf)
     observations, milliseconds = [first], []
+    pictures: list[Any] = [environment.render()] if frames else []
     device = policy.normalizer.fitted.device
     ended = False
     while not ended:
@@ -120,13 +145,14 @@ def _episode(
             .to(device)
             for name in steps[0]
         }
-        answer = policy.predict_action(batch, evaluations=evaluations, generator=generator)
-        actions = answer["action"][0].cpu().numpy()
+        actions = answer(batch, generator=generator)["action"][0].cpu().numpy()
         milliseconds.append(1000 * (time.perf_counter() - begin))
         for action in actions:
             seen, _, terminated, truncated, info = environment.step(action)
             history.append(seen)
             observations.append(seen)
+            if frames:
+                pictures.append(environment.render())
             for name in watch:
                 if name not in info:
                     raise ConfigError(f"watch: info has no {name!r}; it has {sorted(info)}.")
@@ -134,4 +160,4 @@ def _episode(
             ended = terminated or truncated or best[stop] > 0 or len(observations) > limit
             if ended:
                 break
-    return Trial(best, np.stack(observations), tuple(milliseconds))
+    return Trial(best, np.stack(observations), tuple(milliseconds), tuple(pictures))

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowatlas.benchmarks.contract import Array, Metric
-from flowatlas_robotics.avoidance import TwoRoutes, demonstrate_routes
+from flowatlas_robotics.avoidance import demonstrate_routes
 from flowatlas_robotics.benchmarks.policies import (
+    COUNTS,
     SUCCESS,
-    TIMES,
     PolicyBenchmark,
-    PolicyPreset,
-    PolicyTask,
+    held_out,
     success,
+    times,
 )
+from flowatlas_robotics.benchmarks.settings import PolicyPreset, PolicyTask
 from flowatlas_robotics.horizon import Episodes
-from flowatlas_robotics.policy import ChunkPolicy
-from flowatlas_robotics.rollouts import Trial, rollout
+from flowatlas_robotics.rollouts import Trial
 from flowatlas_robotics.statistics import entropy
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ _CPU = PolicyPreset(
     samples=500,
     threads=1,
 )
-#: Seeds of trials begin here, far from those of demonstrations.
-_HELD_OUT = 1_000_000
-_DRAWN = 60
 
 
 def route_scores(trials: Sequence[Trial]) -> dict[str, float]:
@@ -78,27 +75,13 @@ class Avoidance(PolicyBenchmark):
         *SUCCESS,
         Metric("collision", "collisions", "lower", 3),
         Metric("entropy", "mode entropy / ln 2", "higher", 3),
-        *TIMES,
+        *times(COUNTS),
     )
 
-    def demonstrations(self, task: PolicyTask) -> Episodes:
-        return demonstrate_routes(task.preset.demonstrations, seed=task.seed)[0]
+    def demonstrations(self, task: PolicyTask) -> tuple[Episodes, Episodes]:
+        return held_out(demonstrate_routes(task.preset.demonstrations, seed=task.seed)[0])
 
-    def trials(self, policy: ChunkPolicy, task: PolicyTask, evaluations: int) -> list[Trial]:
-        count = task.preset.samples
-        first = _HELD_OUT + task.seed * count
-        return rollout(
-            policy,
-            TwoRoutes(),
-            count,
-            watch=("success", "collision", "route"),
-            limit=100,
-            seed=task.seed,
-            reset_seeds=range(first, first + count),
-            evaluations=evaluations,
-        )
-
-    def score(self, trials: Sequence[Trial], task: PolicyTask) -> dict[str, float]:
+    def measures(self, trials: Sequence[Trial]) -> dict[str, float]:
         return route_scores(trials)
 
     def references(self, episodes: Episodes, task: PolicyTask) -> dict[str, float]:
@@ -109,35 +92,14 @@ class Avoidance(PolicyBenchmark):
             "demonstrations/entropy": entropy(routes) / math.log(2),
         }
 
-    def pictures(
-        self, flow: Sequence[Trial], regression: Sequence[Trial], episodes: Episodes
-    ) -> dict[str, Array]:
-        cuts = np.split(episodes.observation["state"].numpy(), episodes.ends[:-1].numpy())
-        return {
-            "demonstrations": _padded(cuts),
-            "flow": _padded([trial.observations for trial in flow]),
-            "regression": _padded([trial.observations for trial in regression]),
-        }
+    def drawn(self, states: Array) -> Array:
+        """Places relative to the obstacle's height."""
+        return np.stack([states[:, 0], states[:, 1] - states[:, 2]], 1)
 
-    def picture(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
+    def picture(self, panels: Mapping[str, Array], title: str) -> dict[str, Figure]:
         from flowatlas_robotics.plots import routes
 
-        panels = {
-            "demonstrations": arrays["demonstrations"],
-            "flow": arrays["flow"],
-            "least squares": arrays["regression"],
-        }
         return {"routes past the obstacle, which is at rest in these coordinates": routes(panels)}
-
-
-def _padded(paths: Sequence[Array]) -> Array:
-    """Places relative to the obstacle's height, `(paths, steps, 2)`; NaN after the end."""
-    kept = paths[:_DRAWN]
-    made = np.full((len(kept), max(len(path) for path in kept), 2), np.nan)
-    for row, path in zip(made, kept, strict=True):
-        row[: len(path)] = path[:, :2]
-        row[: len(path), 1] -= path[:, 2]
-    return made
 
 
 AVOIDANCE = Avoidance()

@@ -6,21 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from flowatlas.benchmarks.contract import Array
 from flowatlas_robotics.benchmarks.policies import (
+    COUNTS,
     SUCCESS,
-    TIMES,
     PolicyBenchmark,
-    PolicyPreset,
-    PolicyTask,
+    held_out,
     success,
+    times,
 )
+from flowatlas_robotics.benchmarks.settings import PolicyPreset, PolicyTask
 from flowatlas_robotics.horizon import Episodes
-from flowatlas_robotics.metaworld import demonstrate_metaworld, metaworld_environment
-from flowatlas_robotics.policy import ChunkPolicy
-from flowatlas_robotics.rollouts import Trial, rollout
+from flowatlas_robotics.metaworld import demonstrate_metaworld
+from flowatlas_robotics.rollouts import Trial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,15 +31,11 @@ _CPU = PolicyPreset(
     demonstrations=50,
     batch=256,
     lr=1e-3,
-    steps=1500,
+    steps=1000,
     ema=0.995,
     samples=50,
     threads=1,
 )
-#: Environments of trials have seeds from here on: other starts and goals than demonstrations.
-_HELD_OUT = 10_000
-_LIMIT = 300
-_DRAWN = 30
 
 
 class MetaWorld(PolicyBenchmark):
@@ -67,68 +61,35 @@ class MetaWorld(PolicyBenchmark):
         "cpu": _CPU,
         "gpu": replace(_CPU, demonstrations=200, steps=10_000, samples=100, device="auto"),
     }
-    metrics = (*SUCCESS, *TIMES)
+    metrics = (*SUCCESS, *times(COUNTS))
 
     def __init__(self, task: str, summary: str) -> None:
         self.task = task
         self.name = f"robotics/metaworld-{task.removesuffix('-v3')}"
         self.summary = summary
 
-    def demonstrations(self, task: PolicyTask) -> Episodes:
-        return demonstrate_metaworld(self.task, task.preset.demonstrations, seed=task.seed)[0]
+    def demonstrations(self, task: PolicyTask) -> tuple[Episodes, Episodes]:
+        episodes, _ = demonstrate_metaworld(self.task, task.preset.demonstrations, seed=task.seed)
+        return held_out(episodes)
 
-    def trials(self, policy: ChunkPolicy, task: PolicyTask, evaluations: int) -> list[Trial]:
-        environment = metaworld_environment(self.task, seed=_HELD_OUT + task.seed)
-        try:
-            return rollout(
-                policy,
-                environment,
-                task.preset.samples,
-                limit=_LIMIT,
-                seed=task.seed,
-                evaluations=evaluations,
-            )
-        finally:
-            environment.close()
-
-    def score(self, trials: Sequence[Trial], task: PolicyTask) -> dict[str, float]:
+    def measures(self, trials: Sequence[Trial]) -> dict[str, float]:
         return success(trials)
 
     def references(self, episodes: Episodes, task: PolicyTask) -> dict[str, float]:
         count = task.preset.samples
         _, failed = demonstrate_metaworld(
-            self.task, count, seed=_HELD_OUT + task.seed, noise=0.0, after=0
+            self.task, count, seed=self.arena.held_out + task.seed, noise=0.0, after=0
         )
         return {"expert/success": count / (count + failed)}
 
-    def pictures(
-        self, flow: Sequence[Trial], regression: Sequence[Trial], episodes: Episodes
-    ) -> dict[str, Array]:
-        cuts = np.split(episodes.observation["state"].numpy(), episodes.ends[:-1].numpy())
-        return {
-            "demonstrations": _hands(cuts),
-            "flow": _hands([trial.observations for trial in flow]),
-            "regression": _hands([trial.observations for trial in regression]),
-        }
+    def drawn(self, states: Array) -> Array:
+        """Places of the hand."""
+        return states[:, :3]
 
-    def picture(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
+    def picture(self, panels: Mapping[str, Array], title: str) -> dict[str, Figure]:
         from flowatlas_robotics.plots import hands
 
-        panels = {
-            "demonstrations": arrays["demonstrations"],
-            "flow": arrays["flow"],
-            "least squares": arrays["regression"],
-        }
         return {"the hand from the side, a line an episode": hands(panels)}
-
-
-def _hands(states: Sequence[Array]) -> Array:
-    """Positions of the hand, `(episodes, steps, 3)`; NaN after the end."""
-    kept = states[:_DRAWN]
-    made = np.full((len(kept), max(len(one) for one in kept), 3), np.nan)
-    for row, one in zip(made, kept, strict=True):
-        row[: len(one)] = one[:, :3]
-    return made
 
 
 REACH = MetaWorld("reach-v3", "reach a goal in space with a robot arm")
