@@ -33,11 +33,12 @@ class PeriodicNetwork(Pretrained):
     $$m_{ij} = \phi_m\big(h_i, h_j, \sin 2\pi k (f_j - f_i), \cos 2\pi k (f_j - f_i)\big), \quad
       h_i \leftarrow h_i + \phi_h\big(h_i, \tfrac1n \textstyle\sum_j m_{ij}\big)$$
 
-    over all pairs within the cell and k = 1, 2, ..., K along each axis. Atoms begin with their
-    element, the time, and the logarithms of the lengths and the cosines of the angles of the cell,
-    which know nothing of how it is turned. So the prediction is the same for coordinates that are
-    moved by integers or as a whole, follows permutations of the atoms, and does not see padding,
-    whatever it holds.
+    over all pairs within the cell and k = 1, 2, ..., K along each axis. An atom moves by what its
+    features say, and by sines of its distances from the others, of learned strengths. Atoms begin
+    with their element, the time, and the logarithms of the lengths and the cosines of the angles of
+    the cell, which know nothing of how it is turned. So the prediction is the same for coordinates
+    that are moved by integers or as a whole, follows permutations of the atoms, and does not see
+    padding, whatever it holds.
 
     Args:
         width: of the features of atoms.
@@ -51,7 +52,8 @@ class PeriodicNetwork(Pretrained):
     Reference: Crystal Structure Prediction by Joint Equivariant Diffusion, Jiao et al., 2023,
     arXiv:2309.04475, for the layout (CSPNet; from memory). There messages see the Gram matrix of
     the lattice, here atoms see lengths and angles; there the mean over atoms of the features makes
-    a matrix that multiplies the lattice, here it makes the cell itself.
+    a matrix that multiplies the lattice, here it makes the cell itself. The sines that move atoms
+    are ours.
 
     Example:
         ```python
