@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,16 @@ def test_crystals_that_no_file_can_hold_are_errors(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
         write_cif(tmp_path / "file" / "x.cif", good)
+
+
+def test_without_pymatgen_the_error_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "salt.cif").write_text(SALT)
+    monkeypatch.setitem(sys.modules, "pymatgen.core", None)
+    for ask in (lambda: read_cif(tmp_path / "salt.cif"), ideal_perovskites):
+        with pytest.raises(DataError, match=r"flowatlas-molecules\[crystals\]"):
+            ask()
 
 
 def test_shapes_of_crystals_are_checked() -> None:

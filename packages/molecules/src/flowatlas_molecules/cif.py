@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from collections import Counter
@@ -69,7 +70,7 @@ def read_cif(path: str | os.PathLike[str], *, reduce: bool = False, skip: bool =
     for name, block in _blocks(path).items():
         label = path.stem if name in ("", path.stem) else f"{path.stem}_{name}"
         try:
-            crystal = _parsed(block, name, label)
+            crystal = _parsed(block, label)
             crystals.append(reduce_crystal(crystal) if reduce else crystal)
         except _UnfitError as unfit:
             if not skip:
@@ -194,22 +195,21 @@ def _blocks(path: Path) -> dict[str, Any]:
         ) from error
     if "data_" not in content:
         raise DataError(f"{path}: has no data block. Check that it is a CIF file.")
+    reader = load_pymatgen().io.cif.CifFile
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            blocks: dict[str, Any] = load_pymatgen().io.cif.CifFile.from_str(content).data
+            blocks: dict[str, Any] = reader.from_str(content).data
     # pymatgen raises several unrelated kinds for files that are cut off or no such files.
     except Exception as error:
         raise _corrupt(path, error) from error
     return blocks
 
 
-def _parsed(block: Any, name: str, label: str) -> Crystal:
+def _parsed(block: Any, label: str) -> Crystal:
     sites = block.data.get("_atom_site_label") or block.data.get("_atom_site_type_symbol")
     if not sites:
         raise _UnfitError("without atoms", "has no atom sites", "Take a file that has")
-    import io
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
