@@ -201,6 +201,7 @@ def _not_installed() -> DataError:
     return DataError("gym-pusht: it is not installed. pip install 'flowatlas-robotics[pusht]'.")
 
 
+#: The 206 demonstrations of Push-T.
 PUSHT = DataSet(
     name="robotics/pusht",
     summary="Push-T, 25650 steps of 206 episodes: finger x, y, block x, y, angle, action x, y",
