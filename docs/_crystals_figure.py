@@ -1,7 +1,6 @@
-r"""Draws docs/figures/crystals*.png from a short run of `molecules/perov-5`.
+"""Draws docs/figures/crystals*.png from a run of `molecules/perov-5`.
 
-flowatlas bench run molecules/perov-5 --preset cpu --set steps=1500 samples=150 \
-    curve_samples=40 max_seconds=none --output runs/molecules
+flowatlas bench run molecules/perov-5 --preset cpu --seed 0 --set max_seconds=none --output runs/molecules
 python docs/_crystals_figure.py runs/molecules
 """
 
@@ -19,6 +18,6 @@ RUN = "runs/molecules-perov-5/aligned-cpu-0/arrays.npz"
 FIGURES = Path(__file__).parent / "figures"
 
 with np.load(Path(sys.argv[1]) / RUN) as arrays:
-    pictures = PEROV.figures(dict(arrays), "molecules/perov-5, 1500 steps")
+    pictures = PEROV.figures(dict(arrays), "molecules/perov-5")
 for name, picture in zip(("crystals", "crystals_matches"), pictures.values(), strict=False):
     save(picture, FIGURES / f"{name}.png", dpi=90)
