@@ -40,6 +40,7 @@ MODULES = (
         "field",
         "plots",
         "benchmarks.pictures",
+        "system",
     ),
 )
 

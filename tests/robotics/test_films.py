@@ -40,8 +40,10 @@ def test_the_picture_shows_where_the_point_is() -> None:
 
 
 def test_a_trial_keeps_a_frame_for_each_step() -> None:
-    policy = FlowPolicy({"state": 3}, 2, width=16, depth=1)
-    policy.fit_normalizer(Episodes({"state": torch.randn(9, 3)}, torch.randn(9, 2), _ends(9)))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        policy = FlowPolicy({"state": 3}, 2, width=16, depth=1)
+        policy.fit_normalizer(Episodes({"state": torch.randn(9, 3)}, torch.rand(9, 2), _ends(9)))
     trial = rollout(policy, TwoRoutes("rgb_array"), 1, limit=12, reset_seeds=[0], frames=True)[0]
     assert len(trial.frames) == len(trial.observations) == 13
     for frame, seen in zip(trial.frames, trial.observations, strict=True):

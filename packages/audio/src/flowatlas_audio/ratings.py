@@ -63,6 +63,10 @@ def dnsmos(wave: Tensor, rate: int) -> Dnsmos:
             "it out."
         )
     try:
+        # What speechmos needs and does not declare.
+        import librosa  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import requests  # noqa: F401
         from speechmos import dnsmos as package
     except ImportError as error:
         raise CapabilityError(

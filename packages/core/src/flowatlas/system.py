@@ -209,13 +209,8 @@ def load_system(directory: str | Path) -> System[Any]:
         DataError: it holds no system, or a file is missing or corrupt.
         PluginError: the package that knows its kind cannot be imported.
 
-    Example:
-        ```python
-        from flowatlas import load_system
-
-        system = load_system("runs/backbone")
-        files = system.write("samples", count=8, seed=0)
-        ```
+    After `flowatlas train molecules/backbone --output runs/backbone`, for example,
+    `load_system("runs/backbone").write("samples", count=8)` writes eight PDB files.
     """
     directory = Path(directory)
     stored = _read(directory)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from flowatlas.errors import ConfigError, DataError, ShapeError
 
@@ -76,6 +75,8 @@ def save_gif(frames: Sequence[Array], path: Path, *, rate: float = 20.0) -> Path
         raise ShapeError(
             f"frames: got {sorted(map(str, shapes))}; all must be (height, width, 3) of uint8."
         )
+    from PIL import Image
+
     pictures = [Image.fromarray(frame) for frame in frames]
     # Times in a file are hundredths of a second.
     step = 10 * round(100 / rate)

@@ -56,7 +56,7 @@ class SystemBenchmark(Benchmark[M, P], Generic[M, P, S]):
     system as `system` in the directory of the run.
 
     ```python
-    class Mine(SystemBenchmark[MyMethod, MyPreset, MySystem]):
+    class Mine(SystemBenchmark[PointMethod, PointPreset, System[Tensor]]):
         ...  # name, summary, data, licence, methods, presets, metrics, figures: as of a Benchmark
 
         def train(self, task): ...          # Fitted(system=..., steps=..., ...)

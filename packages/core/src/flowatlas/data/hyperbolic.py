@@ -44,6 +44,9 @@ class PoincareDisc(GeooptManifold):
             log_det_expmap=hyperbolic_log_det,
         )
 
+    def __repr__(self) -> str:
+        return "PoincareDisc()"
+
 
 def _centres() -> Tensor:
     """The root of a tree at the origin, its children around it, and two children of each."""
