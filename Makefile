@@ -41,7 +41,7 @@ test-all: $(VENV)/.installed  ## all tests
 # What `test-alone` installs beside the core: the package with all its extras.
 ALONE_core := all
 ALONE_image := bench,kid
-ALONE_audio := bench
+ALONE_audio := bench,dnsmos
 ALONE_molecules := bench
 ALONE_robotics := all
 
@@ -82,12 +82,12 @@ $(BIN)/python:
 
 # The demo needs every package, and what its benchmarks read and draw.
 $(VENV)/.demo: VERSION constraints.txt $(PYPROJECTS) | $(BIN)/python
-	$(PIP) -e 'packages/core[bench]' -e 'packages/image[bench]' -e 'packages/audio[bench]' \
+	$(PIP) -e 'packages/core[bench]' -e 'packages/image[bench]' -e 'packages/audio[bench,dnsmos]' \
 	  -e 'packages/molecules[bench]' -e 'packages/robotics[plots]'
 	@touch $@
 
 $(VENV)/.installed: VERSION constraints.txt $(PYPROJECTS) $(wildcard requirements/*.txt) | $(BIN)/python
 	$(PIP) -r requirements/dev.txt -e 'packages/core[all]' -e 'packages/image[bench,kid]' \
-	  -e 'packages/audio[bench]' -e 'packages/molecules[bench]' -e 'packages/robotics[all]'
+	  -e 'packages/audio[bench,dnsmos]' -e 'packages/molecules[bench]' -e 'packages/robotics[all]'
 	$(PIP) --no-deps -r requirements/peers.txt
 	@touch $(VENV)/.demo $@
