@@ -82,7 +82,7 @@ $(BIN)/python:
 
 # The demo needs every package, and what its benchmarks read and draw.
 $(VENV)/.demo: VERSION constraints.txt $(PYPROJECTS) | $(BIN)/python
-	$(PIP) -e 'packages/core[bench]' -e 'packages/image[bench]' -e 'packages/audio[bench,dnsmos]' \
+	$(PIP) -e 'packages/core[bench]' -e 'packages/image[bench]' -e 'packages/audio[bench]' \
 	  -e 'packages/molecules[bench]' -e 'packages/robotics[plots]'
 	@touch $@
 
