@@ -268,12 +268,13 @@ def test_tokens_that_have_appeared_stay(two_tokens: ModuleType) -> None:
 
 
 def test_one_evaluation_a_step_serves_both_kinds(two_tokens: ModuleType) -> None:
-    """The jump takes the first stage's logits; only the last, conditional step asks once more."""
+    """The jump takes the first stage's logits; only after the midpoint's last step comes another,
+    conditional one."""
     path = mixed(two_tokens)
     x_0 = path.draw({k: torch.zeros(v) for k, v in state_shape(4).items()})
-    for solver, stages in ((Euler(steps=5), 1), (Midpoint(steps=5), 2)):
+    for solver, evaluations in ((Euler(steps=5), 5), (Midpoint(steps=5), 2 * 5 + 1)):
         found = integrate(ThreeAtoms(), path, {**x_0, "token": x_0["token"].long()}, solver=solver)
-        assert found.nfe == 5 * stages + 1
+        assert found.nfe == evaluations
 
 
 def test_per_sample_generators_make_the_loss_independent_of_the_batch(

@@ -20,7 +20,14 @@ from flowatlas.exact import ExactGaussianFlow
 from flowatlas.manifolds import SO3, Sphere
 from flowatlas.paths import AffinePath, GeodesicPath, ProductPath
 from flowatlas.sampling import integrate
-from flowatlas.schedulers import CondOT, Cosine, LinearVP, Scheduler, VariancePreserving
+from flowatlas.schedulers import (
+    CondOT,
+    Cosine,
+    Exponential,
+    LinearVP,
+    Scheduler,
+    VariancePreserving,
+)
 from flowatlas.solvers import RK4, Dopri5, Euler, Midpoint
 
 D = torch.float64
@@ -128,6 +135,42 @@ def test_variance_preserving_schedules_end(
         path = AffinePath(scheduler, prediction=kind)
         end = integrate(flow.prediction(kind), path, x, solver=Dopri5(1e-6, 1e-6)).x
         assert (end - exact).abs().max() < 0.03, kind
+
+
+def test_eulers_last_step_is_the_conditional_one(
+    gaussian: ExactGaussianFlow, generator: torch.Generator
+) -> None:
+    """No evaluation more than steps; on a straight path nothing but Euler's own steps."""
+    path = AffinePath(prediction="target")
+    field, x = gaussian.prediction("target"), torch.randn(16, 2, generator=generator, dtype=D)
+    plain = integrate(gaussian, AffinePath(), x, solver=Euler(5))
+    found = integrate(field, path, x, solver=Euler(5))
+    assert found.nfe == found.accepted == 5
+    assert (found.x - plain.x).abs().max() < 1e-12
+    # One step is the mean of the data, wherever the schedule of sampling would lead.
+    early = path.with_schedule(Exponential(10.0))
+    one = integrate(field, early, x, solver=Euler(1))
+    assert one.nfe == 1
+    assert (one.x - gaussian.posterior_mean(x, full(0.0, x))).abs().max() < 1e-12
+    # States are recorded as ever, where the last step begins too.
+    seen = integrate(field, path, x, times=(0.4, 0.8), solver=Euler(5))
+    assert seen.nfe == 5 and seen.t == (0.0, 0.4, 0.8, 1.0) and len(seen.x_t) == 4
+    assert torch.equal(seen.x, found.x)
+    assert (seen.x_t[2] - integrate(field, path, x, end=0.8, solver=Euler(4)).x).abs().max() < 1e-12
+    # Steps shorter than the distance of the edge to the end: to the edge, and one more.
+    assert integrate(field, path, x, solver=Euler(2000)).nfe == 2001
+
+
+def test_euler_with_target_prediction_has_order_one(
+    gaussian: ExactGaussianFlow, generator: torch.Generator
+) -> None:
+    path = AffinePath(Cosine(), prediction="target")
+    x = torch.randn(16, 2, generator=generator, dtype=D)
+    flow = ExactGaussianFlow(gaussian.target, Cosine())
+    exact = flow.flow_map(x, full(0.0, x), full(1.0, x))
+    field = flow.prediction("target")
+    errors = [(integrate(field, path, x, solver=Euler(n)).x - exact).abs().max() for n in (50, 100)]
+    assert 1.8 < errors[0] / errors[1] < 2.2
 
 
 def test_times_near_a_singular_end(gaussian: ExactGaussianFlow) -> None:

@@ -67,8 +67,9 @@ def integrate(
     """Move a state from time `start` to time `end`, forward or backward.
 
     The velocity of some prediction kinds is infinite at an end of [0, 1] (`path.interval` says
-    where). A forward integration then stops at the edge and takes one last step, exact if the
-    prediction is, along the conditional path to the predicted x_1; this costs one more evaluation.
+    where). The last step of a forward integration is then exact if the prediction is: along the
+    conditional path to the predicted x_1. `Euler` makes that of its own last step; other solvers
+    stop at the edge first, which costs one more evaluation.
     Before the edge near t = 0, the source is taken for the state, which is off by about the alpha
     of that edge: 0.001 for noise and score prediction on the straight path.
 
@@ -143,17 +144,21 @@ def follow(
         dynamics = PathDynamics(field, path, x, name=name, **parts)
         last = dynamics.continuous(dynamics.prepare(x, validate and not drawn, start))
         states, accepted, rejected = [dynamics.record(last)], 0, 0
+        if begin < stop < end:
+            solver, stop = solver.before([begin, *times, end], stop)
         if begin != stop:
+            # The last time to be recorded may be where the last step begins.
+            stops = [begin, *(t for t in times if t != stop), stop]
             with times_within(begin, stop):
-                found = solver.solve(dynamics, last, [begin, *times, stop])
+                found = solver.solve(dynamics, last, stops)
             last, states = found.x, found.states
             accepted, rejected = found.accepted, found.rejected
-        elif start != end:
-            states.append(states[0])
         if max(start, stop) < end:
             last = dynamics.finish(last, max(start, stop), end)
             accepted += 1
-            states[-1] = dynamics.record(last)
+            states = [*states[: 1 + len(times)], dynamics.record(last)]
+        elif len(states) == 1 and start != end:
+            states.append(states[0])
         states = [dynamics.impose(state) for state in states]
         ends = (start, *times, end) if start != end else (start,)
         if validate:

@@ -125,6 +125,18 @@ class Solver(ABC):
         """Where this solver can step: where the velocity of the path is finite."""
         return path.interval
 
+    def before(self, times: Sequence[float], edge: float) -> tuple[Solver, float]:
+        """The solver for all but the last step, which is conditional, and where that one begins.
+
+        Asked where the velocity is infinite at the end of a forward solve. The default goes on to
+        the edge; a method that does not evaluate at the end of a step leaves its own last one out.
+
+        Args:
+            times: the start, those to stop at, and the end; the velocity is infinite at the last.
+            edge: the last time at which it is finite.
+        """
+        return self, edge
+
     @abstractmethod
     def solve(self, dynamics: Dynamics, x: Any, times: Sequence[float]) -> Trajectory:
         """Integrate through `times` (strictly monotone, the start first), recording each."""

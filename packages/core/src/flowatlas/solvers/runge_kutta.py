@@ -15,7 +15,7 @@ from torch import Tensor
 from flowatlas._arguments import check_kind
 from flowatlas.errors import ConfigError
 from flowatlas.solvers.base import Dynamics, Solver, Trajectory
-from flowatlas.solvers.time_grid import TimeGrid, UniformGrid
+from flowatlas.solvers.time_grid import GivenGrid, TimeGrid, UniformGrid
 from flowatlas.state import broadcast_time, map_state
 
 __all__ = ["RK4", "Euler", "FixedStepSolver", "Heun", "Midpoint", "RungeKutta", "Tableau"]
@@ -172,7 +172,17 @@ class RungeKutta(FixedStepSolver):
 
 
 class Euler(FixedStepSolver):
-    """Order 1, one evaluation a step, along the exponential map."""
+    """Order 1, one evaluation a step, along the exponential map.
+
+    Where the velocity is infinite at the end, the last step is the conditional one to the predicted
+    x_1, from where that step begins: on straight paths the same, and no evaluation more.
+    """
+
+    def before(self, times: Sequence[float], edge: float) -> tuple[Solver, float]:
+        knots = self.knots(times)[:-1]
+        if knots[-1] > edge:
+            return self, edge
+        return (Euler(grid=GivenGrid(knots)) if len(knots) > 1 else self), knots[-1]
 
     def step(self, dynamics: Dynamics, x: Any, t: Tensor, h: Tensor, first: Any) -> Any:
         return dynamics.manifold.expmap(x, scaled(h, first))
