@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowatlas.errors import ConfigError, ShapeError
 
-__all__ = ["Generators", "check_floating", "draw", "rand", "randint", "randn"]
+__all__ = ["Generators", "check_floating", "draw", "draw_noise", "rand", "randint", "randn"]
 
 #: None (the global generator), one generator, or one per sample of the batch.
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -113,3 +113,13 @@ def randint(
         shape,
         generator,
     ).to(device=device)
+
+
+def draw_noise(
+    shape: Sequence[int], like: Tensor, generator: Generators, rademacher: bool
+) -> Tensor:
+    """Independent numbers of mean zero and variance one: signs, or normal draws."""
+    if rademacher:
+        signs = randint(2, shape, generator=generator, device=like.device)
+        return signs.to(like.dtype) * 2 - 1
+    return randn(shape, generator=generator, dtype=like.dtype, device=like.device)

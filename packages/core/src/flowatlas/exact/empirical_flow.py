@@ -7,7 +7,8 @@ from torch import Tensor
 
 from flowatlas.errors import CapabilityError, ShapeError
 from flowatlas.exact.base import ExactFlow, convex_scheduler
-from flowatlas.manifolds.base import Capability, Manifold
+from flowatlas.manifolds.base import Manifold
+from flowatlas.manifolds.capability import Capability
 from flowatlas.schedulers import Scheduler
 
 __all__ = ["EmpiricalFlow"]

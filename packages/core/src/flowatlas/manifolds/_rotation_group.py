@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from flowatlas.manifolds import _rotations as rotations
-from flowatlas.manifolds.base import Capability, Manifold
+from flowatlas.manifolds.base import Manifold
+from flowatlas.manifolds.capability import Capability
 
 __all__ = ["RotationGroup"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowatlas.errors import GeometryError, ShapeError
 
-__all__ = ["Triangles", "triangles"]
+__all__ = ["Triangles", "normalised", "triangles", "uniform_in_triangle"]
 
 Array = NDArray[Any]
 #: A face whose height is less than this share of its longest edge has no usable plane.
@@ -218,3 +218,20 @@ def _adjacency(faces: Array) -> tuple[Array, Array, Array]:
     # The neighbour runs along the edge in the other direction.
     carried = np.stack([(entries + 2) % 3, (entries + 1) % 3], -1)
     return neighbours, entries, carried
+
+
+def uniform_in_triangle(_: Tensor, u: Tensor) -> Tensor:
+    """Barycentric coordinates `(n, 3)` of uniform points, from uniform numbers `(n, 4)`."""
+    root = u[..., :1].sqrt()
+    return torch.cat([1 - root, root * (1 - u[..., 1:2]), root * u[..., 1:2]], -1)
+
+
+def normalised(found: Triangles) -> Array:
+    """Vertices with the surface's centroid at the origin and its root mean square radius one."""
+    share = found.areas / found.areas.sum()
+    x = found.vertices - (share[:, None] * found.centres).sum(0)
+    corner = x[found.faces]
+    # The mean of |x|^2 over a triangle, whose coordinates have covariances (1 + [i = j]) / 12.
+    square = (corner.square().sum((1, 2)) + corner.sum(1).square().sum(1)) / 12
+    result: Array = (x / (share * square).sum().sqrt()).numpy()
+    return result

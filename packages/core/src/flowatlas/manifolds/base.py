@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from types import MappingProxyType
 from typing import NoReturn
 
@@ -13,23 +12,14 @@ import torch
 from torch import Tensor
 
 from flowatlas._autodiff import jvp
-from flowatlas._random import Generators, randint, randn
-from flowatlas.errors import CapabilityError, GeometryError, ShapeError
+from flowatlas._random import Generators, draw_noise
+from flowatlas.errors import CapabilityError, ShapeError
+from flowatlas.manifolds._check_point import check_on_manifold
 from flowatlas.manifolds._contraction import contraction
 from flowatlas.manifolds._wrapped_normal import wrapped_normal_log_prob
+from flowatlas.manifolds.capability import Capability
 
-__all__ = ["Capability", "Manifold"]
-
-
-class Capability(Enum):
-    """What a manifold can do beyond the five required maps; declared, never discovered."""
-
-    UNIFORM = "uniform"
-    """`random_uniform` and `uniform_log_prob`: finite volume."""
-    TANGENT_BASIS = "tangent_basis"
-    """`tangent_basis`: an orthonormal basis at every point; the exact divergence needs it."""
-    WRAPPED = "wrapped"
-    """`exp_preimages` and `log_det_expmap`: densities pushed through the exponential map."""
+__all__ = ["Manifold"]
 
 
 class Manifold(ABC):
@@ -364,43 +354,7 @@ class Manifold(ABC):
             GeometryError: NaN, infinity, or a point off the manifold; the message has the residual.
         """
         self.check_shape(x, name)
-        if not x.is_floating_point():
-            raise GeometryError(
-                f"{name}: got dtype {x.dtype}; points of {self!r} are floating-point. "
-                f"Call {name}.float() first."
-            )
-        # A finite sum has finite terms, and takes one pass over them.
-        if not torch.isfinite(x.sum()) and not (finite := torch.isfinite(x)).all():
-            bad = int((~finite.flatten(1).all(1)).sum()) if x.ndim > 1 else int((~finite).sum())
-            raise GeometryError(
-                f"{name}: {bad} of {x.shape[0]} samples contain NaN or infinity; remove or impute "
-                "them before they reach the flow."
-            )
-        residual = self.residual(x)
-        if not residual.any():
-            return
-        size = x.abs().clamp(min=1.0)
-        if self.point_ndim:
-            size = size.flatten(x.ndim - self.point_ndim).amax(-1)
-        residual = (residual / size).max()
-        allowed = self.tolerance.get(x.dtype, 1e-2)
-        # Written so that NaN, the projection of a zero vector, fails.
-        if not residual <= allowed:
-            raise GeometryError(
-                f"{name}: points lie off {self!r} with relative residual {residual.item():.2e}, "
-                f"above the {allowed:.0e} allowed in {x.dtype}. If that is rounding, "
-                "project them with manifold.projx; else check units and conventions."
-            )
+        check_on_manifold(self, x, name)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
-
-
-def draw_noise(
-    shape: Sequence[int], like: Tensor, generator: Generators, rademacher: bool
-) -> Tensor:
-    """Independent numbers of mean zero and variance one: signs, or normal draws."""
-    if rademacher:
-        signs = randint(2, shape, generator=generator, device=like.device)
-        return signs.to(like.dtype) * 2 - 1
-    return randn(shape, generator=generator, dtype=like.dtype, device=like.device)

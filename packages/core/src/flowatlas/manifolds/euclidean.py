@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from flowatlas.manifolds.base import Capability, Manifold
+from flowatlas.manifolds.base import Manifold
+from flowatlas.manifolds.capability import Capability
 
 __all__ = ["Euclidean"]
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from flowatlas.errors import CapabilityError, ConfigError
 from flowatlas.manifolds._spectral import log_sinhc
-from flowatlas.manifolds.base import Capability, Manifold
+from flowatlas.manifolds.base import Manifold
+from flowatlas.manifolds.capability import Capability
 
 __all__ = ["GeooptManifold"]
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from flowatlas.errors import GeometryError, ShapeError
 from flowatlas.manifolds._smallest import smallest
-from flowatlas.manifolds.base import Capability, Manifold
+from flowatlas.manifolds.base import Manifold
+from flowatlas.manifolds.capability import Capability
 
 __all__ = ["Lorentz"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -16,16 +16,15 @@ from flowatlas._random import Generators, draw
 from flowatlas.errors import CapabilityError, ShapeError
 from flowatlas.manifolds import _shapes
 from flowatlas.manifolds._closest import BoxTree, closest_on_triangles
+from flowatlas.manifolds._flux import conforming
 from flowatlas.manifolds._obj import read_obj
-from flowatlas.manifolds._triangles import Triangles, triangles
+from flowatlas.manifolds._triangles import Triangles, normalised, triangles, uniform_in_triangle
 from flowatlas.manifolds._walk import Walked, walk
-from flowatlas.manifolds.base import Capability, Manifold
+from flowatlas.manifolds.base import Manifold
+from flowatlas.manifolds.capability import Capability
 from flowatlas.manifolds.spectrum import Spectrum, spectrum
 
 __all__ = ["Mesh"]
-
-#: What keeps the weights of edges, and so divergences, bounded at vertices; see `conforming`.
-_BLUNT = 0.01
 
 
 class Mesh(Manifold):
@@ -80,7 +79,7 @@ class Mesh(Manifold):
             raise ShapeError(f"faces: got dtype {index.dtype}; they are integers.")
         found = triangles(points, index.astype(np.int64))
         if normalise:
-            found = triangles(_normalised(found), index.astype(np.int64))
+            found = triangles(normalised(found), index.astype(np.int64))
         self._tables = {(torch.float64, torch.device("cpu")): found}
         self._trees: dict[tuple[torch.dtype, torch.device], BoxTree] = {}
         self._spectra: dict[int, Spectrum] = {}
@@ -274,18 +273,8 @@ class Mesh(Manifold):
 
     def conforming_at(self, face: Tensor, barycentric: Tensor, u: Tensor) -> Tensor:
         """As `conforming`, for points that are already located."""
-        mesh = self.tables(barycentric)
-        n = (barycentric.unsqueeze(-1) * mesh.corner_normals[face]).sum(-2)
-        n = n / n.norm(dim=-1, keepdim=True).clamp(min=0.1)
-        u = u - (u * n).sum(-1, keepdim=True) * n
-        near = barycentric.clamp(min=0)
-        product = near.roll(1, -1) * near.roll(2, -1)
-        weight = product / (product.sum(-1, keepdim=True) + _BLUNT)
-        across = mesh.across[face]
-        through = weight * (across * u.unsqueeze(-2)).sum(-1)
-        u = u - (through.unsqueeze(-1) * across).sum(-2)
-        normal = mesh.normals[face]
-        return self.along_walls(face, barycentric, u - (u * normal).sum(-1, keepdim=True) * normal)
+        u = conforming(self.tables(barycentric), face, barycentric, u)
+        return self.along_walls(face, barycentric, u)
 
     def along_walls(self, face: Tensor, barycentric: Tensor, u: Tensor) -> Tensor:
         r"""Tangents without what would cross the boundary.
@@ -322,7 +311,7 @@ class Mesh(Manifold):
         return self.draw_points(
             shape,
             lambda u: torch.searchsorted(self._cumulated, u * self._cumulated[-1], right=True),
-            _uniform_in_triangle,
+            uniform_in_triangle,
             generator=generator,
             dtype=dtype,
             device=device,
@@ -380,18 +369,3 @@ class Mesh(Manifold):
 def _basis(mesh: Triangles, face: Tensor) -> Tensor:
     """Orthonormal tangents of faces, `(..., 2, 3)`."""
     return torch.stack([mesh.edges[face, 0], mesh.conormals[face, 0]], -2)
-
-
-def _uniform_in_triangle(_: Tensor, u: Tensor) -> Tensor:
-    root = u[..., :1].sqrt()
-    return torch.cat([1 - root, root * (1 - u[..., 1:2]), root * u[..., 1:2]], -1)
-
-
-def _normalised(found: Triangles) -> Any:
-    """Vertices with the surface's centroid at the origin and its root mean square radius one."""
-    share = found.areas / found.areas.sum()
-    x = found.vertices - (share[:, None] * found.centres).sum(0)
-    corner = x[found.faces]
-    # The mean of |x|^2 over a triangle, whose coordinates have covariances (1 + [i = j]) / 12.
-    square = (corner.square().sum((1, 2)) + corner.sum(1).square().sum(1)) / 12
-    return (x / (share * square).sum().sqrt()).numpy()

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from flowatlas.errors import GeometryError, ShapeError
 from flowatlas.manifolds import _rotations as rotations
-from flowatlas.manifolds.base import Capability, Manifold
+from flowatlas.manifolds.base import Manifold
+from flowatlas.manifolds.capability import Capability
 from flowatlas.manifolds.so3 import SO3
 
 __all__ = ["SE3"]

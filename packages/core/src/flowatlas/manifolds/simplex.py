@@ -10,7 +10,8 @@ from torch import Tensor
 
 from flowatlas._random import Generators, randn
 from flowatlas.errors import CapabilityError, ConfigError, GeometryError, ShapeError
-from flowatlas.manifolds.base import Capability, Manifold
+from flowatlas.manifolds.base import Manifold
+from flowatlas.manifolds.capability import Capability
 from flowatlas.manifolds.sphere import Sphere
 
 __all__ = ["Simplex", "root"]

@@ -12,7 +12,8 @@ from flowatlas._random import Generators, randn
 from flowatlas.errors import ShapeError
 from flowatlas.manifolds._contraction import normalised_pull
 from flowatlas.manifolds._smallest import smallest
-from flowatlas.manifolds.base import Capability, Manifold
+from flowatlas.manifolds.base import Manifold
+from flowatlas.manifolds.capability import Capability
 
 __all__ = ["Sphere"]
 

@@ -13,7 +13,8 @@ from flowatlas._random import Generators, rand
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.manifolds._contraction import normalised_pull
 from flowatlas.manifolds._wrapped_normal import log_normaliser
-from flowatlas.manifolds.base import Capability, Manifold
+from flowatlas.manifolds.base import Manifold
+from flowatlas.manifolds.capability import Capability
 
 __all__ = ["FlatTorus"]
 

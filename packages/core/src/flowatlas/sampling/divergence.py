@@ -13,8 +13,8 @@ from torch import Tensor
 from flowatlas._arguments import count
 from flowatlas._autodiff import jvp, vjp
 from flowatlas._points import by_name
-from flowatlas._random import Generators
-from flowatlas.manifolds.base import Manifold, draw_noise
+from flowatlas._random import Generators, draw_noise
+from flowatlas.manifolds.base import Manifold
 
 __all__ = ["Divergence", "Exact", "Hutchinson"]
 

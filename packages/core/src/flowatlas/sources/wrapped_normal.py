@@ -10,7 +10,8 @@ from torch import Tensor
 
 from flowatlas._random import Generators
 from flowatlas.errors import CapabilityError, ConfigError, ShapeError
-from flowatlas.manifolds.base import Capability, Manifold
+from flowatlas.manifolds.base import Manifold
+from flowatlas.manifolds.capability import Capability
 from flowatlas.sources.base import Source
 
 __all__ = ["WrappedNormal", "images_needed"]

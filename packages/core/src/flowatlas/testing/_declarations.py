@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from flowatlas.errors import CapabilityError, GeometryError, ShapeError
-from flowatlas.manifolds.base import Capability
+from flowatlas.manifolds.capability import Capability
 from flowatlas.testing._setup import Setup, only_if
 
 __all__ = ["DeclarationTests"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flowatlas._autodiff import jvp
-from flowatlas.manifolds.base import Capability
+from flowatlas.manifolds.capability import Capability
 from flowatlas.testing._setup import Setup, identity, only_if, requires
 
 __all__ = ["MeasureTests"]

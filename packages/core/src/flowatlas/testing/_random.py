@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from flowatlas.manifolds.base import Capability
+from flowatlas.manifolds.capability import Capability
 from flowatlas.testing._setup import Setup, identity, requires
 
 __all__ = ["RandomTests"]

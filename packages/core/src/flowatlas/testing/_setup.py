@@ -10,7 +10,8 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from flowatlas.manifolds.base import Capability, Manifold
+from flowatlas.manifolds.base import Manifold
+from flowatlas.manifolds.capability import Capability
 
 __all__ = ["Inputs", "Setup", "only_if", "requires"]
 
