@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowatlas.cli.options import (
-    add_config,
-    add_data_root,
     add_presets,
+    add_runs,
     make_parser,
     out,
     seeds,
@@ -35,14 +34,7 @@ def parser() -> ArgumentParser:
         help="benchmarks that take part, or patterns such as 'toy/*'",
     )
     add_presets(made, preset="demo")
-    made.add_argument(
-        "--seed", type=str | int, default="0", metavar="S", help="one, or several as 0-2 or 0,1,2"
-    )
-    made.add_argument(
-        "--output", type=str, default="runs/compared", metavar="DIR", help="where results go"
-    )
-    add_data_root(made)
-    add_config(made)
+    add_runs(made, output="runs/compared")
     return made
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowatlas.cli.options import (
-    add_config,
-    add_data_root,
+    add_runs,
     add_training,
     make_parser,
     out,
@@ -30,14 +29,7 @@ def parser() -> ArgumentParser:
         "names", nargs="+", type=str, metavar="NAME", help="benchmarks; patterns such as 'earth/*'"
     )
     add_training(made, preset="cpu")
-    made.add_argument(
-        "--seed", type=str | int, default="0", metavar="S", help="one, or several as 0-2 or 0,1,2"
-    )
-    made.add_argument(
-        "--output", type=str, default="runs/bench", metavar="DIR", help="where results go"
-    )
-    add_data_root(made)
-    add_config(made)
+    add_runs(made, output="runs/bench")
     return made
 
 

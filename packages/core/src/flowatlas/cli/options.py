@@ -15,6 +15,7 @@ __all__ = [
     "add_config",
     "add_data_root",
     "add_presets",
+    "add_runs",
     "add_training",
     "make_parser",
     "out",
@@ -90,6 +91,18 @@ def add_presets(parser: ArgumentParser, *, preset: str) -> None:
         "--resume", action="store_true", help="go on from the last checkpoint, skip what is done"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def add_runs(parser: ArgumentParser, *, output: str) -> None:
+    """What commands that run benchmarks for several seeds take."""
+    parser.add_argument(
+        "--seed", type=str | int, default="0", metavar="S", help="one, or several as 0-2 or 0,1,2"
+    )
+    parser.add_argument(
+        "--output", type=str, default=output, metavar="DIR", help="where results go"
+    )
+    add_data_root(parser)
+    add_config(parser)
 
 
 def settings(pairs: Any) -> dict[str, str]:
