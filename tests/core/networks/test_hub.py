@@ -308,15 +308,23 @@ def test_repositories_go_through_huggingface_hub(
     asked = []
 
     def download(repo: str, filename: str, **options: Any) -> str:
-        asked.append((repo, filename, options["revision"]))
+        asked.append((repo, filename, options["revision"], options["local_files_only"]))
         return str(tmp_path / filename)
 
     monkeypatch.setattr(hub, "hf_hub_download", download)
-    MLP.from_pretrained("someone/torus", revision="v1")
-    assert asked == [
-        ("someone/torus", "config.json", "v1"),
-        ("someone/torus", "model.safetensors", "v1"),
-    ]
+    MLP.from_pretrained("someone/torus", revision="v1", local_files_only=True)
+    both = [("someone/torus", name, "v1", True) for name in ("config.json", "model.safetensors")]
+    assert asked == both
+    asked.clear()
+    # Whichever class it is: the configuration is asked for once more, and as it was told to.
+    from_pretrained("someone/torus", revision="v1", local_files_only=True)
+    assert asked == [both[0], *both]
+    # What cannot be a repository is not asked for.
+    asked.clear()
+    for place in ("./torus", "/torus", "torus", "some/where/torus"):
+        with pytest.raises(DataError, match=r"no such directory. Give one"):
+            MLP.from_pretrained(place)
+    assert asked == []
 
     def offline(*args: object, **options: object) -> NoReturn:
         raise OSError("no network")
