@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from flowatlas.errors import CapabilityError, DataError, ShapeError
-from flowatlas_audio import clips, dnsmos, mix, noise
+from flowatlas_audio import clips, dnsmos, mix, noise, ratings
+from flowatlas_audio.ratings import can_rate
 from flowatlas_audio.speech import LIBRIVOX
 
 
@@ -47,3 +48,11 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "speechmos", None)
     with pytest.raises(CapabilityError, match=r"flowatlas-audio\[dnsmos\]"):
         dnsmos(torch.ones(100), 16000)
+
+
+@pytest.mark.parametrize("absent", ["speechmos", "librosa", "onnxruntime", "requests"])
+def test_each_package_is_needed(absent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ratings, "find_spec", lambda name: None if name == absent else object())
+    assert not can_rate()
+    monkeypatch.setattr(ratings, "find_spec", lambda name: object())
+    assert can_rate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -10,9 +11,11 @@ from torch import Tensor
 from flowatlas.errors import CapabilityError, DataError, ShapeError
 from flowatlas_audio.mixtures import resampled
 
-__all__ = ["Dnsmos", "dnsmos"]
+__all__ = ["Dnsmos", "can_rate", "dnsmos"]
 
 _RATE = 16000
+#: What speechmos needs and does not declare comes with it.
+_NEEDED = ("speechmos", "librosa", "onnxruntime", "requests")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ class Dnsmos:
     background: float
     overall: float
     p808: float
+
+
+def can_rate() -> bool:
+    """Whether `dnsmos` has what it needs, the extra `dnsmos`."""
+    return all(find_spec(name) is not None for name in _NEEDED)
 
 
 def dnsmos(wave: Tensor, rate: int) -> Dnsmos:
@@ -63,7 +71,6 @@ def dnsmos(wave: Tensor, rate: int) -> Dnsmos:
             "it out."
         )
     try:
-        # What speechmos needs and does not declare.
         import librosa  # noqa: F401
         import onnxruntime  # noqa: F401
         import requests  # noqa: F401

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from flowatlas.benchmarks.contract import Array, Metric, Outcome, Task
-from flowatlas.benchmarks.system_benchmark import Fitted, SystemBenchmark
+from flowatlas.benchmarks.system_benchmark import Fitted, Judge, SystemBenchmark
 from flowatlas.objectives import FlowMatching
-from flowatlas.solvers import Euler
+from flowatlas.solvers import Euler, Solver
 from flowatlas.time_samplers import Beta, TimeSampler
 from flowatlas_audio.benchmarks.settings import (
     METHODS,
@@ -30,6 +30,7 @@ from flowatlas_audio.enhancer import (
 from flowatlas_audio.metrics import estoi, pesq, si_sdr
 from flowatlas_audio.mixtures import Mixtures
 from flowatlas_audio.network import FrameNetwork
+from flowatlas_audio.ratings import can_rate, dnsmos
 from flowatlas_audio.spectrogram import ComplexSpectrogram
 from flowatlas_audio.subtraction import spectral_subtraction
 
@@ -64,7 +65,8 @@ class EnhancementBenchmark(SystemBenchmark[EnhancementMethod, EnhancementPreset,
         "Training noises: random spectra, gusts, hum, knocks, babble of training voices. Test "
         "noises: brown, engine, rain, babble of test voices, at 0, 5, 10 and 15 dB, three seconds "
         "each. PESQ is narrow-band. Oracle is the clean magnitude with the noisy phase: what a "
-        "perfect change of magnitudes reaches. The demo preset runs on synthetic vowels."
+        "perfect change of magnitudes reaches. DNSMOS is the mean of the first 12 excerpts, where "
+        "its extra is installed. The demo preset runs on synthetic vowels."
     )
     baselines = {  # noqa: RUF012
         "noisy": "noisy input",
@@ -80,6 +82,8 @@ class EnhancementBenchmark(SystemBenchmark[EnhancementMethod, EnhancementPreset,
         Metric("si_sdr", "SI-SDR, dB", "higher", 2),
         Metric("pesq", "PESQ", "higher", 3),
         Metric("estoi", "ESTOI", "higher", 3),
+        Metric("dnsmos", "DNSMOS overall", "higher", 2),
+        Metric("p808", "DNSMOS P.808", "higher", 2),
         Metric("gain/brown", "gain, brown", "higher", 2),
         Metric("gain/engine", "gain, engine", "higher", 2),
         Metric("gain/rain", "gain, rain", "higher", 2),
@@ -87,6 +91,24 @@ class EnhancementBenchmark(SystemBenchmark[EnhancementMethod, EnhancementPreset,
         Metric("parameters", "parameters", "", 0),
         Metric("seconds_training", "training, s", "", 0),
     )
+    measure = "SI-SDR gain, over that of the clean magnitudes with the noisy phase"
+
+    @property
+    def couplings(self) -> Mapping[str, str]:
+        """The flow alone: each mixture has its own source, so that there is nothing to pair."""
+        return {"independent": "flow"}
+
+    def judge(self, task: EnhancementTask) -> Judge[Enhancer]:
+        """Gains over that of the oracle; 0 for waves that are no better than the noisy ones."""
+        preset, seed = task.preset, task.seed
+        voices = corpus(preset.speech, RATE, seed, task.data_root)
+        test = voices.test(preset.samples, 3 * RATE, seed)
+
+        def judged(system: Enhancer, solver: Solver) -> float:
+            found = system.enhanced(test, seed=seed, solver=solver).waves
+            return max(0.0, _gain(found, test) / _gain(_oracle(system.front, test), test))
+
+        return judged
 
     def train(self, task: EnhancementTask) -> Fitted[Enhancer]:
         from flowatlas.benchmarks.fitting import fit_network, load_fitted, loss_arrays
@@ -132,7 +154,8 @@ class EnhancementBenchmark(SystemBenchmark[EnhancementMethod, EnhancementPreset,
         enhancer, count, seed = fitted.system, task.preset.samples, task.seed
         drawn = enhancer.draw(count, seed=seed, data_root=task.data_root)
         test, found = drawn.mixtures, drawn.waves
-        values = scores(found, test)
+        rated = task.preset.rated if can_rate() else 0
+        values = scores(found, test, rated)
         values["seconds_training"] = fitted.seconds
         values["parameters"] = float(sum(p.numel() for p in enhancer.network.parameters()))
         references = {
@@ -146,7 +169,7 @@ class EnhancementBenchmark(SystemBenchmark[EnhancementMethod, EnhancementPreset,
             },
         }
         for name, wave in references.items():
-            values |= {f"{name}/{key}": value for key, value in scores(wave, test).items()}
+            values |= {f"{name}/{key}": value for key, value in scores(wave, test, rated).items()}
         arrays = {**enhanced_arrays(drawn), **_by_level(found, test), **fitted.losses}
         return Outcome(metrics=values, nfe=enhancer.steps, arrays=arrays)
 
@@ -164,18 +187,33 @@ class EnhancementBenchmark(SystemBenchmark[EnhancementMethod, EnhancementPreset,
         }
 
 
-def scores(found: Tensor, test: Mixtures) -> dict[str, float]:
-    """Means over the test waves, and the gain for each kind of noise."""
+def scores(found: Tensor, test: Mixtures, rated: int = 0) -> dict[str, float]:
+    """Means over the test waves, and the gain for each kind of noise.
+
+    Args:
+        found: enhanced waves.
+        test: what they were made of.
+        rated: so many of them have DNSMOS ratings.
+    """
     reached = si_sdr(found, test.clean)
     gain = reached - si_sdr(test.noisy, test.clean)
     values = {"gain": float(gain.mean()), "si_sdr": float(reached.mean())}
     pairs = list(zip(found, test.clean, strict=True))
     values["pesq"] = float(np.mean([pesq(a, b, RATE) for a, b in pairs]))
     values["estoi"] = float(np.mean([estoi(a, b, RATE) for a, b in pairs]))
+    if rated > 0:
+        heard = [dnsmos(wave, RATE) for wave in found[:rated]]
+        values["dnsmos"] = float(np.mean([one.overall for one in heard]))
+        values["p808"] = float(np.mean([one.p808 for one in heard]))
     for kind in dict.fromkeys(test.kinds):
         chosen = torch.tensor([one == kind for one in test.kinds])
         values[f"gain/{kind}"] = float(gain[chosen].mean())
     return values
+
+
+def _gain(found: Tensor, test: Mixtures) -> float:
+    """Of SI-SDR in dB, in the mean."""
+    return float((si_sdr(found, test.clean) - si_sdr(test.noisy, test.clean)).mean())
 
 
 def _objective(method: EnhancementMethod, front: ComplexSpectrogram) -> FlowMatching:

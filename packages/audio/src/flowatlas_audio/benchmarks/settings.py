@@ -52,6 +52,8 @@ class EnhancementPreset(Preset):
             which SI-SDR is made of.
         balance: a mixture whose noise has a share p of the power weighs p^-balance in the loss:
             with 0 the noisiest decide it, with 1 all count about alike, as they do in decibels.
+        rated: how many test excerpts have DNSMOS ratings, which take a second each, if its extra is
+            installed.
         The others are those of `Preset`; `samples` are test excerpts of three seconds.
     """
 
@@ -61,6 +63,7 @@ class EnhancementPreset(Preset):
     depth: int
     power: float = 1.0
     balance: float = 0.7
+    rated: int = 12
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +71,8 @@ class EnhancementPreset(Preset):
         for name in ("noises", "width", "depth"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(0 < self.power <= 1, "power", self.power, "in (0, 1]")
-        require(self.balance >= 0, "balance", self.balance, "0 or more")
+        for name in ("balance", "rated"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
 
 METHODS = {
@@ -106,6 +110,7 @@ PRESETS = {
         steps=250,
         ema=0.95,
         samples=12,
+        rated=0,
         warmup=20,
         max_seconds=25,
     ),
