@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 import torch
 
 from flowatlas.errors import DataError
-from flowatlas_audio import MixtureBank, noise
+from flowatlas_audio import MixtureBank, Mixtures, noise
+from flowatlas_audio import bank as bank_module
 from flowatlas_audio.mixtures import at_speeds, synthetic_voice
 
 RATE = 8000
@@ -54,6 +56,43 @@ def test_draws_are_clean_waves_plus_noise_at_their_level() -> None:
             assert max(_likeness(part, whole) for whole in stored) > 0.999
 
 
+def test_voices_ways_waves_and_places_are_drawn_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 draws of a choice among n: within 5 deviations of 400 / n."""
+    monkeypatch.setattr(bank_module, "mixed", Mixtures)
+    voices = tuple(tuple(torch.full((100,), 10.0 * i + j) for j in (1, 2)) for i in (1, 2))
+    waves = torch.stack([torch.arange(100.0), torch.arange(1000.0, 1100.0)])
+    made = MixtureBank(voices, {"ramps": waves}, 10, RATE, (0.0, 1.0))
+    found = made.draw(400, seeded())
+    for values, choices in (
+        (found.clean[:, 0].tolist(), (11.0, 12.0, 21.0, 22.0)),
+        ((found.noisy[:, 0] // 1000).tolist(), (0.0, 1.0)),
+    ):
+        counts = Counter(values)
+        fair = 400 / len(choices)
+        deviation = (fair * (1 - 1 / len(choices))) ** 0.5
+        assert set(counts) == set(choices)
+        assert all(abs(count - fair) < 5 * deviation for count in counts.values())
+    begins = found.noisy[:, 0] % 1000
+    assert begins.min() < 5 and begins.max() == 90
+    assert (found.noisy.diff(dim=1) == 1).all()
+
+
+def test_noises_are_varied_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def twice(noise: torch.Tensor, rate: int, generator: torch.Generator) -> torch.Tensor:
+        assert rate == RATE
+        seen.append(noise)
+        return noise.flip(1)
+
+    monkeypatch.setattr(bank_module, "varied", twice)
+    monkeypatch.setattr(bank_module, "mixed", Mixtures)
+    plain, varied = bank().draw(3, seeded()), replace(bank(), vary=True).draw(3, seeded())
+    assert len(seen) == 1 and torch.equal(seen[0], plain.noisy)
+    assert torch.equal(varied.noisy, plain.noisy.flip(1))
+    assert torch.equal(varied.clean, plain.clean)
+
+
 def _likeness(part: torch.Tensor, whole: torch.Tensor) -> float:
     """Largest correlation of a wave with the pieces of a longer one."""
     pieces = whole.unfold(0, len(part), 1)
@@ -82,8 +121,8 @@ def test_speed_moves_the_pitch_and_the_length() -> None:
 
 def test_short_waves_are_refused() -> None:
     with pytest.raises(DataError, match="4000 samples or more"):
-        MixtureBank(((torch.zeros(3999),),), {"a": torch.zeros(1, 4000)}, 4000, (0.0, 1.0))
+        MixtureBank(((torch.zeros(3999),),), {"a": torch.zeros(1, 4000)}, 4000, RATE, (0.0, 1.0))
     with pytest.raises(DataError, match="4000 samples or more"):
-        MixtureBank(((torch.zeros(4000),),), {"a": torch.zeros(1, 3999)}, 4000, (0.0, 1.0))
+        MixtureBank(((torch.zeros(4000),),), {"a": torch.zeros(1, 3999)}, 4000, RATE, (0.0, 1.0))
     with pytest.raises(DataError, match="got 1 and 0"):
-        MixtureBank(((torch.zeros(4000),),), {}, 4000, (0.0, 1.0))
+        MixtureBank(((torch.zeros(4000),),), {}, 4000, RATE, (0.0, 1.0))

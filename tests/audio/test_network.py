@@ -91,6 +91,47 @@ def test_the_floor_is_a_low_percentile_over_existing_frames() -> None:
         assert torch.allclose(found, gap.expand(2, 40, 3), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("window", "depth", "reach"), [(3, 4, 15), (3, 5, 16), (5, 2, 6), (1, 3, 0)]
+)
+def test_frames_see_as_far_as_the_dilations_add_up(window: int, depth: int, reach: int) -> None:
+    """1 + 2 + 4 + 8 + 1 + ... times half a window; what is asked is x, for the floor sees all."""
+    torch.manual_seed(0)
+    network = FrameNetwork(BINS, width=16, depth=depth, window=window).double()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    x, t, noisy = inputs(frames=41)
+    moved = x.clone()
+    moved[:, 20] += 1.0
+    change = (
+        (network(moved, t, {"noisy": noisy}) - network(x, t, {"noisy": noisy})).abs().amax((0, 2))
+    )
+    seen = (torch.arange(41) - 20).abs() <= reach
+    assert (change[~seen] == 0).all()
+    # Each frame within reach is seen by a window of dilations, so that none is left out.
+    assert (change[seen] > 0).all()
+
+
+def test_gates_close_layers_and_are_open_at_first(network: FrameNetwork) -> None:
+    x, t, noisy = inputs()
+    plain = network(x, t, {"noisy": noisy})
+    for layer in network.layers:
+        nn.init.zeros_(layer.modulation.weight)
+        nn.init.zeros_(layer.modulation.bias)
+    closed = network(x, t, {"noisy": noisy})
+    for layer in network.layers:
+        nn.init.normal_(layer.up.weight)
+        nn.init.normal_(layer.down.weight)
+    assert torch.equal(network(x, t, {"noisy": noisy}), closed)
+    assert not torch.isclose(plain, closed).all()
+    fresh = FrameNetwork(BINS, width=16, depth=2).double()
+    nn.init.normal_(fresh.top.weight)
+    at_first = fresh(x, t, {"noisy": noisy})
+    for layer in fresh.layers:
+        nn.init.zeros_(layer.down.weight)
+    assert not torch.isclose(fresh(x, t, {"noisy": noisy}), at_first).all()
+
+
 def test_padding_never_changes_the_rest(network: FrameNetwork) -> None:
     x, t, noisy = inputs()
     alone = network(x[1:, :7], t[1:], {"noisy": noisy[1:, :7]})

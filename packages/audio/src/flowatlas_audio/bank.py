@@ -11,6 +11,7 @@ from torch import Tensor
 from flowatlas.errors import DataError
 from flowatlas_audio.mixtures import Mixtures, excerpt, mixed
 from flowatlas_audio.noise import Noise
+from flowatlas_audio.variation import varied
 
 __all__ = ["MixtureBank"]
 
@@ -20,13 +21,16 @@ class MixtureBank:
     """Training data that are mixed when they are needed, so that no mixture is seen twice.
 
     A draw takes a speaker, one of the ways the speaker talks, and an excerpt of that; a kind of
-    noise, one of its waves, and an excerpt of that; and a level: each uniformly.
+    noise, one of its waves, and an excerpt of that; and a level: each uniformly. The excerpts of
+    noise of a draw may be varied, as `variation.varied` does.
 
     Attributes:
         voices: for each speaker waves `(samples,)`, such as those of `at_speeds`.
         noises: for each kind waves `(n, samples)`.
         samples: of an excerpt.
+        rate: in samples per second.
         snr: lowest and highest level in dB.
+        vary: whether to make kinds of their own of the noises.
 
     Raises:
         DataError: waves shorter than an excerpt; no voices or no noises.
@@ -46,7 +50,9 @@ class MixtureBank:
     voices: tuple[tuple[Tensor, ...], ...]
     noises: Mapping[str, Tensor]
     samples: int
+    rate: int
     snr: tuple[float, float]
+    vary: bool = False
 
     def __post_init__(self) -> None:
         lengths = [len(wave) for one in self.voices for wave in one]
@@ -69,13 +75,14 @@ class MixtureBank:
         rate: int,
         snr: tuple[float, float],
         generator: torch.Generator,
+        vary: bool = False,
     ) -> MixtureBank:
         """A bank with `count` waves of each kind of noise, each four excerpts long."""
         stored = {
             name: torch.stack([kind(4 * samples, rate, generator) for _ in range(count)])
             for name, kind in noises.items()
         }
-        return cls(tuple(tuple(one) for one in voices), stored, samples, snr)
+        return cls(tuple(tuple(one) for one in voices), stored, samples, rate, snr, vary)
 
     def draw(self, count: int, generator: torch.Generator) -> Mixtures:
         """So many mixtures.
@@ -94,7 +101,9 @@ class MixtureBank:
             added.append(waves[_choice(len(waves), generator)][start : start + self.samples])
         low, high = self.snr
         levels = low + (high - low) * torch.rand(count, generator=generator)
-        return mixed(torch.stack(clean), torch.stack(added), levels, tuple(kinds))
+        noise = torch.stack(added)
+        noise = varied(noise, self.rate, generator) if self.vary else noise
+        return mixed(torch.stack(clean), noise, levels, tuple(kinds))
 
 
 def _choice(count: int, generator: torch.Generator) -> int:

@@ -87,13 +87,14 @@ class Corpus:
             "babble": babble(self.test_voices),
         }
 
-    def bank(self, count: int, samples: int, seed: int) -> MixtureBank:
+    def bank(self, count: int, samples: int, seed: int, *, vary: bool = False) -> MixtureBank:
         """Mixtures to train on, at -5 to 20 dB, each voice at three speeds.
 
         Args:
             count: waves of each kind of noise.
             samples: of an excerpt.
             seed: of the noises.
+            vary: whether to make kinds of their own of the noises.
         """
         return MixtureBank.made(
             [at_speeds(voice, _SPEEDS) for voice in self.train_voices],
@@ -103,6 +104,7 @@ class Corpus:
             rate=self.rate,
             snr=(-5.0, 20.0),
             generator=_generator(seed, _TRAIN),
+            vary=vary,
         )
 
     def test(self, count: int, samples: int, seed: int) -> Mixtures:

@@ -116,7 +116,7 @@ class EnhancementBenchmark(SystemBenchmark[EnhancementMethod, EnhancementPreset,
 
         preset, method = task.preset, task.method
         voices = corpus(preset.speech, RATE, task.seed, task.data_root)
-        bank = voices.bank(preset.noises, _EXCERPT, task.seed)
+        bank = voices.bank(preset.noises, _EXCERPT, task.seed, vary=preset.vary)
         first = bank.draw(64, torch.Generator().manual_seed(task.seed))
         front = ComplexSpectrogram(256, 128, preset.power).fitted([first.noisy])
         with torch.random.fork_rng(devices=[]):

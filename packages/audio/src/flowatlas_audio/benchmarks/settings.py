@@ -52,6 +52,7 @@ class EnhancementPreset(Preset):
             which SI-SDR is made of.
         balance: a mixture whose noise has a share p of the power weighs p^-balance in the loss:
             with 0 the noisiest decide it, with 1 all count about alike, as they do in decibels.
+        vary: whether noises are added to each other, filtered and made to swell, all at random.
         rated: how many test excerpts have DNSMOS ratings, which take a second each, if its extra is
             installed.
         The others are those of `Preset`; `samples` are test excerpts of three seconds.
@@ -63,6 +64,7 @@ class EnhancementPreset(Preset):
     depth: int
     power: float = 1.0
     balance: float = 0.7
+    vary: bool = True
     rated: int = 12
 
     def __post_init__(self) -> None:
