@@ -23,7 +23,7 @@ from flowatlas_audio import (
     write_wave,
 )
 from flowatlas_audio.cli import enhance
-from flowatlas_audio.mixtures import synthetic_voice
+from flowatlas_audio.mixtures import Mixtures, synthetic_voice
 
 RATE = 8000
 
@@ -54,6 +54,21 @@ def test_path_is_that_of_a_noisy_source() -> None:
     s = t.view(-1, 1, 1)
     assert isinstance(found, torch.Tensor)
     assert torch.allclose(noisy + found, s * clean + (1 - s) * (noisy + 0.5 * z), atol=1e-6)
+
+
+def test_source_has_its_deviation() -> None:
+    """Of 10^5 draws, within 5 relative deviations of 1 / sqrt(2 * 10^5)."""
+    drawn = enhancement_path(0.3).source.sample((1000, 100), generator=seeded())
+    assert float(drawn.std()) == pytest.approx(0.3, rel=0.011)
+
+
+def test_each_mixture_has_a_source_of_its_own() -> None:
+    made, x = made_up(sigma=0.5), waves()[:1].repeat(3, 1)
+    test = Mixtures(x, x, torch.zeros(3), ("a",) * 3)
+    found = made.enhanced(test, seed=7).waves
+    assert not torch.isclose(found[0], found[1], atol=1e-3).all()
+    again = made(x, generator=[seeded(7 + i) for i in range(3)])
+    assert torch.equal(found, again)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.5])

@@ -143,6 +143,11 @@ def test_silence_and_wrong_shapes_are_refused() -> None:
 def test_generated_speech_is_voiced_and_shared_by_nobody() -> None:
     corpus = generated(RATE, seeded())
     assert not set(corpus.train_noises) - {"babble"} & set(corpus.test_noises)
+    assert [[round(len(way) / RATE) for way in ways] for ways in corpus.train_ways] == 4 * [
+        [30, 27, 34]
+    ]
+    assert corpus.bank(1, 100, 0).voices == corpus.train_ways
+    assert corpus.bank(1, 100, 0, vary=True).vary and not corpus.bank(1, 100, 0).vary
     for wave in (*corpus.train_voices, *corpus.test_voices):
         assert wave.shape == (30 * RATE,) and torch.isfinite(wave).all()
         assert _power(wave, 60, 2500) > 0.8

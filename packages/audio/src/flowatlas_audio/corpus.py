@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -62,9 +63,15 @@ class Corpus:
     test_voices: tuple[Tensor, ...]
     rate: int
 
+    @cached_property
+    def train_ways(self) -> tuple[tuple[Tensor, ...], ...]:
+        """Each voice to train on at three speeds."""
+        return tuple(at_speeds(voice, _SPEEDS) for voice in self.train_voices)
+
     @property
     def train_noises(self) -> Mapping[str, Noise]:
-        """Kinds of noise to train on."""
+        """Kinds of noise to train on; of people who talk, six or three at once."""
+        talkers = [way for ways in self.train_ways for way in ways]
         return {
             "shaped": shaped,
             "sloped": sloped,
@@ -74,7 +81,8 @@ class Corpus:
             "drone": drone,
             "knocks": knocks,
             "rattle": rattle,
-            "babble": babble(self.train_voices),
+            "babble": babble(talkers, 6),
+            "chatter": babble(talkers, 3),
         }
 
     @property
@@ -97,7 +105,7 @@ class Corpus:
             vary: whether to make kinds of their own of the noises.
         """
         return MixtureBank.made(
-            [at_speeds(voice, _SPEEDS) for voice in self.train_voices],
+            self.train_ways,
             self.train_noises,
             count,
             samples=samples,

@@ -109,7 +109,7 @@ class Enhancer(System[Enhanced]):
     front: ComplexSpectrogram
     rate: int
     sigma: float = 0.02
-    steps: int = 5
+    steps: int = 1
     speech: str = "recorded"
 
     def __post_init__(self) -> None:
@@ -196,7 +196,7 @@ class Enhancer(System[Enhanced]):
             device=noisy.device,
             generator=generator,
         )
-        return drawn if mask is None else torch.where(mask.unsqueeze(-1), drawn, 0.0)
+        return drawn
 
     def draw(
         self,

@@ -72,8 +72,8 @@ class EnhancementBenchmark(SystemBenchmark[EnhancementMethod, EnhancementPreset,
         "noisy": "noisy input",
         "subtraction": "spectral subtraction",
         "oracle": "clean magnitude, noisy phase",
-        "one": "flow, 1 evaluation",
         "two": "flow, 2 evaluations",
+        "five": "flow, 5 evaluations",
     }
     methods = METHODS
     presets = PRESETS
@@ -164,8 +164,8 @@ class EnhancementBenchmark(SystemBenchmark[EnhancementMethod, EnhancementPreset,
             "oracle": _oracle(enhancer.front, test),
             **{
                 name: enhancer.enhanced(test, seed=seed, solver=Euler(steps=steps)).waves
-                for name, steps in (("one", 1), ("two", 2))
-                if steps < enhancer.steps
+                for name, steps in (("two", 2), ("five", 5))
+                if enhancer.sigma > 0
             },
         }
         for name, wave in references.items():

@@ -25,7 +25,7 @@ class EnhancementMethod(Method):
 
     sigma: float = 0.02
     early: float = 0.3
-    solver_steps: int = 5
+    solver_steps: int = 1
 
     def __post_init__(self) -> None:
         require(self.sigma >= 0, "sigma", self.sigma, "0 or more")
@@ -85,7 +85,6 @@ METHODS = {
             name="regression",
             summary="the same network, least squares, asked once",
             sigma=0.0,
-            solver_steps=1,
         ),
     )
 }
@@ -94,9 +93,10 @@ _CPU = EnhancementPreset(
     width=96,
     depth=5,
     batch=16,
-    lr=2e-3,
+    optimizer="muon",
+    lr=5e-3,
     warmup=50,
-    steps=2000,
+    steps=5000,
     ema=0.99,
     samples=48,
     threads=1,
@@ -120,10 +120,10 @@ PRESETS = {
     "gpu": replace(
         _CPU,
         noises=400,
-        width=288,
-        depth=8,
+        width=160,
+        depth=7,
         batch=64,
-        lr=1e-3,
+        lr=2e-3,
         steps=20_000,
         ema=0.999,
         device="auto",
