@@ -23,6 +23,7 @@ from flowatlas_audio import (
     write_wave,
 )
 from flowatlas_audio.cli import enhance
+from flowatlas_audio.corpus import corpus
 from flowatlas_audio.mixtures import Mixtures, synthetic_voice
 
 RATE = 8000
@@ -154,6 +155,8 @@ def test_it_comes_back_and_draws_the_same(tmp_path: Path) -> None:
     assert all(getattr(again, name) == getattr(made, name) for name in settings)
     drawn = made.draw(2, seed=3)
     assert torch.equal(again.draw(2, seed=3).waves, drawn.waves)
+    expected = corpus("generated", RATE, 3).test(2, 3 * RATE, 3)
+    assert torch.equal(drawn.mixtures.noisy, expected.noisy)
     # What is stored matters, and so do the seed and the solver.
     for other in (
         made.draw(2, seed=4),
