@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 
@@ -118,6 +120,12 @@ def test_mixtures_have_every_voice_with_every_noise() -> None:
     assert torch.allclose(found.noisy.square().mean(1), torch.ones(12), atol=1e-4)
     power = [a.square().sum(1) for a in (found.clean, found.noisy - found.clean)]
     assert torch.allclose(10 * (power[0] / power[1]).log10(), found.snr, atol=1e-2)
+
+
+def test_every_kind_has_every_level_equally_often() -> None:
+    found = generated(RATE, seeded()).test(48, 4000, 0)
+    pairs = Counter(zip(found.kinds, found.snr.tolist(), strict=True))
+    assert len(pairs) == 16 and set(pairs.values()) == {3}
 
 
 def test_silence_and_wrong_shapes_are_refused() -> None:

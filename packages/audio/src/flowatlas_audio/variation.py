@@ -62,7 +62,8 @@ def filtered(wave: Tensor, generator: torch.Generator) -> Tensor:
     k = torch.arange(1, 5).unsqueeze(-1)
     weight = torch.randn(len(wave), 4, generator=generator)
     gain = (0.5 * weight @ (torch.cos(math.pi * k * place) / k.sqrt())).exp()
-    return torch.fft.irfft(spectrum * gain, 2 * samples)[:, :samples]
+    found: Tensor = torch.fft.irfft(spectrum * gain, 2 * samples)
+    return found[:, :samples]
 
 
 def swelling(noise: Tensor, rate: int, generator: torch.Generator) -> Tensor:
