@@ -12,7 +12,7 @@ import torch
 from flowatlas.errors import DataError
 from flowatlas_audio import MixtureBank, Mixtures, noise
 from flowatlas_audio import bank as bank_module
-from flowatlas_audio.mixtures import at_speeds, synthetic_voice
+from flowatlas_audio.mixtures import at_speeds, synthetic_voice, without_pauses
 
 RATE = 8000
 
@@ -77,20 +77,20 @@ def test_voices_ways_waves_and_places_are_drawn_alike(monkeypatch: pytest.Monkey
     assert (found.noisy.diff(dim=1) == 1).all()
 
 
-def test_noises_are_varied_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[torch.Tensor] = []
-
-    def twice(noise: torch.Tensor, rate: int, generator: torch.Generator) -> torch.Tensor:
+def test_excerpts_are_varied_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def turned(noise: torch.Tensor, rate: int, generator: torch.Generator) -> torch.Tensor:
         assert rate == RATE
-        seen.append(noise)
         return noise.flip(1)
 
-    monkeypatch.setattr(bank_module, "varied", twice)
+    def halved(wave: torch.Tensor, generator: torch.Generator, strength: float) -> torch.Tensor:
+        return strength * wave
+
+    monkeypatch.setattr(bank_module, "varied", turned)
+    monkeypatch.setattr(bank_module, "filtered", halved)
     monkeypatch.setattr(bank_module, "mixed", Mixtures)
-    plain, varied = bank().draw(3, seeded()), replace(bank(), vary=True).draw(3, seeded())
-    assert len(seen) == 1 and torch.equal(seen[0], plain.noisy)
+    plain, varied = (replace(bank(), vary=vary).draw(3, seeded()) for vary in (False, True))
     assert torch.equal(varied.noisy, plain.noisy.flip(1))
-    assert torch.equal(varied.clean, plain.clean)
+    assert torch.equal(varied.clean, 0.5 * plain.clean)
 
 
 def _likeness(part: torch.Tensor, whole: torch.Tensor) -> float:
@@ -117,6 +117,14 @@ def test_speed_moves_the_pitch_and_the_length() -> None:
         power = torch.fft.rfft(wave).abs()
         peak = float(power.argmax()) * RATE / len(wave)
         assert peak == pytest.approx(500 * speed, abs=2)
+
+
+def test_pauses_are_left_out() -> None:
+    """Runs of 4 zeros and more at 160 Hz, wherever they are; single zeros are part of speech."""
+    wave = torch.tensor([0.0] * 4 + [1, 0, 0, 0, 2] + [0.0] * 6 + [3, 0] + [4] + [0.0] * 5)
+    assert without_pauses(wave, 160).tolist() == [1, 0, 0, 0, 2, 3, 0, 4]
+    assert without_pauses(torch.ones(3), 160).tolist() == [1, 1, 1]
+    assert len(without_pauses(torch.zeros(9), 160)) == 0
 
 
 def test_short_waves_are_refused() -> None:

@@ -10,7 +10,7 @@ import torch
 from flowatlas.errors import ConfigError, DataError, ShapeError
 from flowatlas_audio import clips, mix, mixtures, noise
 from flowatlas_audio.corpus import TEST_SPEAKERS, generated, recorded
-from flowatlas_audio.mixtures import synthetic_voice, voice
+from flowatlas_audio.mixtures import synthetic_voice, voice, without_pauses
 from flowatlas_audio.speech import DIGITS, LIBRIVOX, LJSPEECH
 
 RATE = 8000
@@ -151,9 +151,11 @@ def test_silence_and_wrong_shapes_are_refused() -> None:
 def test_generated_speech_is_voiced_and_shared_by_nobody() -> None:
     corpus = generated(RATE, seeded())
     assert not set(corpus.train_noises) - {"babble"} & set(corpus.test_noises)
-    assert [[round(len(way) / RATE) for way in ways] for ways in corpus.train_ways] == 4 * [
-        [30, 27, 34]
-    ]
+    for spoken, ways in zip(corpus.train_voices, corpus.train_ways, strict=True):
+        speeds = [len(spoken) / len(way) for way in ways[:5]]
+        assert speeds == pytest.approx([0.75, 0.875, 1, 1.125, 1.25], rel=1e-4)
+        assert torch.equal(ways[2], spoken)
+        assert torch.equal(ways[7], without_pauses(spoken, RATE)) and len(ways[7]) < len(spoken)
     assert corpus.bank(1, 100, 0).voices == corpus.train_ways
     assert corpus.bank(1, 100, 0, vary=True).vary and not corpus.bank(1, 100, 0).vary
     for wave in (*corpus.train_voices, *corpus.test_voices):

@@ -64,6 +64,15 @@ def test_filters_have_the_spread_of_their_formula() -> None:
         assert float(log[:, at].var()) == pytest.approx(expected, rel=0.16)
 
 
+def test_strength_scales_the_logarithm() -> None:
+    pulse = torch.zeros(5, 4064)
+    pulse[:, 2032] = 1.0
+    whole, half = (
+        torch.fft.rfft(filtered(pulse, seeded(), s), 8128).abs().log() for s in (1.0, 0.5)
+    )
+    assert torch.allclose(half, 0.5 * whole, atol=1e-3)
+
+
 def test_filters_do_not_go_round() -> None:
     """A pulse at the end does not ring at the beginning; without delay it rings on both sides."""
     pulse = torch.zeros(50, 4000)

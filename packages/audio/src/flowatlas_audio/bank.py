@@ -11,7 +11,7 @@ from torch import Tensor
 from flowatlas.errors import DataError
 from flowatlas_audio.mixtures import Mixtures, excerpt, mixed
 from flowatlas_audio.noise import Noise
-from flowatlas_audio.variation import varied
+from flowatlas_audio.variation import filtered, varied
 
 __all__ = ["MixtureBank"]
 
@@ -21,8 +21,9 @@ class MixtureBank:
     """Training data that are mixed when they are needed, so that no mixture is seen twice.
 
     A draw takes a speaker, one of the ways the speaker talks, and an excerpt of that; a kind of
-    noise, one of its waves, and an excerpt of that; and a level: each uniformly. The excerpts of
-    noise of a draw may be varied, as `variation.varied` does.
+    noise, one of its waves, and an excerpt of that; and a level: each uniformly. The excerpts of a
+    draw may be varied: noises as `variation.varied` does, and voices by a filter, as other
+    microphones would.
 
     Attributes:
         voices: for each speaker waves `(samples,)`, such as those of `at_speeds`.
@@ -30,7 +31,7 @@ class MixtureBank:
         samples: of an excerpt.
         rate: in samples per second.
         snr: lowest and highest level in dB.
-        vary: whether to make kinds of their own of the noises.
+        vary: whether to vary the excerpts.
 
     Raises:
         DataError: waves shorter than an excerpt; no voices or no noises.
@@ -101,9 +102,11 @@ class MixtureBank:
             added.append(waves[_choice(len(waves), generator)][start : start + self.samples])
         low, high = self.snr
         levels = low + (high - low) * torch.rand(count, generator=generator)
-        noise = torch.stack(added)
-        noise = varied(noise, self.rate, generator) if self.vary else noise
-        return mixed(torch.stack(clean), noise, levels, tuple(kinds))
+        voice, noise = torch.stack(clean), torch.stack(added)
+        if self.vary:
+            voice = filtered(voice, generator, strength=0.5)
+            noise = varied(noise, self.rate, generator)
+        return mixed(voice, noise, levels, tuple(kinds))
 
 
 def _choice(count: int, generator: torch.Generator) -> int:

@@ -20,6 +20,7 @@ from flowatlas_audio.mixtures import (
     resampled,
     synthetic_voice,
     voice,
+    without_pauses,
 )
 from flowatlas_audio.noise import (
     Noise,
@@ -46,7 +47,7 @@ SPEECH = ("recorded", "generated")
 TEST_SPEAKERS = ("lucas", "theo")
 _TRAIN, _TEST = 1, 2
 _LEVELS = (0.0, 5.0, 10.0, 15.0)
-_SPEEDS = (Fraction(1), Fraction(9, 8), Fraction(7, 8))
+_SPEEDS = (Fraction(3, 4), Fraction(7, 8), Fraction(1), Fraction(9, 8), Fraction(5, 4))
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,11 @@ class Corpus:
 
     @cached_property
     def train_ways(self) -> tuple[tuple[Tensor, ...], ...]:
-        """Each voice to train on at three speeds."""
-        return tuple(at_speeds(voice, _SPEEDS) for voice in self.train_voices)
+        """Each voice to train on at five speeds, with its pauses and without."""
+        return tuple(
+            (*at_speeds(voice, _SPEEDS), *at_speeds(without_pauses(voice, self.rate), _SPEEDS))
+            for voice in self.train_voices
+        )
 
     @property
     def train_noises(self) -> Mapping[str, Noise]:
@@ -96,13 +100,13 @@ class Corpus:
         }
 
     def bank(self, count: int, samples: int, seed: int, *, vary: bool = False) -> MixtureBank:
-        """Mixtures to train on, at -5 to 20 dB, each voice at three speeds.
+        """Mixtures to train on, at -5 to 20 dB, voices as `train_ways` has them.
 
         Args:
             count: waves of each kind of noise.
             samples: of an excerpt.
             seed: of the noises.
-            vary: whether to make kinds of their own of the noises.
+            vary: whether to vary voices and noises.
         """
         return MixtureBank.made(
             self.train_ways,

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool1d, pad
 
 from flowatlas.errors import DataError
 from flowatlas_audio.noise import Noise, mix
@@ -22,6 +23,7 @@ __all__ = [
     "resampled",
     "synthetic_voice",
     "voice",
+    "without_pauses",
 ]
 
 
@@ -136,6 +138,20 @@ def voice(waves: Sequence[Tensor], rate: int, generator: torch.Generator) -> Ten
         pause = int(rate * (0.05 + 0.2 * float(torch.rand((), generator=generator))))
         parts += [waves[i] / level(waves[i]), torch.zeros(pause)]
     return torch.cat(parts)
+
+
+def without_pauses(wave: Tensor, rate: int) -> Tensor:
+    """What is left of a voice `(samples,)` without exact silence of 25 ms or more.
+
+    Pauses between recordings are exactly silent. One who talks without them is another kind of
+    speaker.
+    """
+    count = max(1, rate // 40)
+    silent = (wave == 0).to(wave.dtype).view(1, 1, -1)
+    # Runs of zeros of this length, and then all samples of such runs.
+    runs = -max_pool1d(-pad(silent, (count - 1, 0)), count, 1)
+    kept = max_pool1d(pad(runs, (0, count - 1)), count, 1).flatten() == 0
+    return wave[kept]
 
 
 def synthetic_voice(seconds: float, rate: int, generator: torch.Generator) -> Tensor:

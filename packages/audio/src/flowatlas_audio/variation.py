@@ -48,12 +48,18 @@ def added(noise: Tensor, generator: torch.Generator) -> Tensor:
     return unit + torch.where(chosen, 10 ** (-below / 20), 0.0) * other
 
 
-def filtered(wave: Tensor, generator: torch.Generator) -> Tensor:
+def filtered(wave: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
     r"""Each wave through a smooth filter of its own, without delay.
 
-    $$\log G(f) = \frac12 \sum_{k=1}^4 \frac{z_k}{\sqrt k} \cos(\pi k \sqrt{f / f_N})$$
+    $$\log G(f) = \frac s2 \sum_{k=1}^4 \frac{z_k}{\sqrt k} \cos(\pi k \sqrt{f / f_N})$$
 
-    with z normal and $f_N$ the highest frequency: about 6 dB up and down at the lowest ones.
+    with z normal and $f_N$ the highest frequency: with s = 1 about 6 dB up and down at the lowest
+    ones.
+
+    Args:
+        wave: `(n, samples)`.
+        generator: of z.
+        strength: s.
     """
     samples = wave.shape[-1]
     # Twice as long, for the filter must not go round from the end to the beginning.
@@ -61,7 +67,7 @@ def filtered(wave: Tensor, generator: torch.Generator) -> Tensor:
     place = torch.linspace(0, 1, spectrum.shape[-1]).sqrt()
     k = torch.arange(1, 5).unsqueeze(-1)
     weight = torch.randn(len(wave), 4, generator=generator)
-    gain = (0.5 * weight @ (torch.cos(math.pi * k * place) / k.sqrt())).exp()
+    gain = (0.5 * strength * weight @ (torch.cos(math.pi * k * place) / k.sqrt())).exp()
     found: Tensor = torch.fft.irfft(spectrum * gain, 2 * samples)
     return found[:, :samples]
 

@@ -52,7 +52,8 @@ class EnhancementPreset(Preset):
             which SI-SDR is made of.
         balance: a mixture whose noise has a share p of the power weighs p^-balance in the loss:
             with 0 the noisiest decide it, with 1 all count about alike, as they do in decibels.
-        vary: whether noises are added to each other, filtered and made to swell, all at random.
+        vary: whether voices are filtered, and noises added to each other, filtered and made to
+            swell, all at random.
         rated: how many test excerpts have DNSMOS ratings, which take a second each, if its extra is
             installed.
         The others are those of `Preset`; `samples` are test excerpts of three seconds.
