@@ -52,6 +52,23 @@ def test_quality_and_intelligibility_fall_with_noise() -> None:
     assert estoi(clean, clean, RATE) == pytest.approx(1.0, abs=1e-6)
 
 
+def test_packages_are_asked_for_the_right_measure_of_the_right_wave() -> None:
+    """Modes of a rate differ, and so does what is degraded from what it is compared with."""
+    package, stoi = pytest.importorskip("pesq"), pytest.importorskip("pystoi").stoi
+    clean = synthetic_voice(3.0, 16000, seeded())
+    bad = mix(clean, noise.white(len(clean), 16000, seeded(1)), 30.0)
+    x, y = clean.double().numpy(), bad.double().numpy()
+    for rate, mode, other in ((8000, "nb", "wb"), (16000, "wb", "nb")):
+        found = pesq(bad, clean, rate)
+        assert found == pytest.approx(package.pesq(rate, x, y, mode), abs=1e-6)
+        assert abs(found - package.pesq(rate, y, x, mode)) > 0.001
+        assert rate == 8000 or abs(found - package.pesq(rate, x, y, other)) > 0.01
+    found = estoi(bad, clean, 16000)
+    assert found == pytest.approx(stoi(x, y, 16000, extended=True), abs=1e-9)
+    assert abs(found - stoi(x, y, 16000, extended=False)) > 0.01
+    assert abs(found - stoi(y, x, 16000, extended=True)) > 0.001
+
+
 def test_bad_input_is_named() -> None:
     clean = speech()
     with pytest.raises(ShapeError, match="estimate"):
