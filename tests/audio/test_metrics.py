@@ -56,12 +56,12 @@ def test_packages_are_asked_for_the_right_measure_of_the_right_wave() -> None:
     """Modes of a rate differ, and so does what is degraded from what it is compared with."""
     package, stoi = pytest.importorskip("pesq"), pytest.importorskip("pystoi").stoi
     clean = synthetic_voice(3.0, 16000, seeded())
-    bad = mix(clean, noise.white(len(clean), 16000, seeded(1)), 30.0)
+    bad = mix(clean, noise.white(len(clean), 16000, seeded(1)), 15.0)
     x, y = clean.double().numpy(), bad.double().numpy()
     for rate, mode, other in ((8000, "nb", "wb"), (16000, "wb", "nb")):
         found = pesq(bad, clean, rate)
         assert found == pytest.approx(package.pesq(rate, x, y, mode), abs=1e-6)
-        assert abs(found - package.pesq(rate, y, x, mode)) > 0.001
+        assert abs(found - package.pesq(rate, y, x, mode)) > 0.01
         assert rate == 8000 or abs(found - package.pesq(rate, x, y, other)) > 0.01
     found = estoi(bad, clean, 16000)
     assert found == pytest.approx(stoi(x, y, 16000, extended=True), abs=1e-9)
