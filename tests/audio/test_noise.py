@@ -10,7 +10,7 @@ import torch
 from flowatlas.errors import ConfigError, DataError, ShapeError
 from flowatlas_audio import clips, mix, mixtures, noise
 from flowatlas_audio.corpus import TEST_SPEAKERS, generated, recorded
-from flowatlas_audio.mixtures import synthetic_voice, voice, without_pauses
+from flowatlas_audio.mixtures import excerpt, synthetic_voice, voice, without_pauses
 from flowatlas_audio.speech import DIGITS, LIBRIVOX, LJSPEECH
 
 RATE = 8000
@@ -126,6 +126,16 @@ def test_every_kind_has_every_level_equally_often() -> None:
     found = generated(RATE, seeded()).test(48, 4000, 0)
     pairs = Counter(zip(found.kinds, found.snr.tolist(), strict=True))
     assert len(pairs) == 16 and set(pairs.values()) == {3}
+
+
+def test_excerpts_are_no_pauses() -> None:
+    """Faint breath, 40 dB below, is not chosen; speech 10 dB below is."""
+    wave = torch.cat([torch.full((1000,), level) for level in (1.0, 0.01, 0.3)])
+    generator = seeded()
+    loud = [float(excerpt(wave, 10, generator).amin()) for _ in range(200)]
+    assert min(loud) < 1.0
+    assert sum(one < 0.1 for one in loud) < 10  # only those across an edge
+    assert sum(one == pytest.approx(0.3) for one in loud) > 50
 
 
 def test_silence_and_wrong_shapes_are_refused() -> None:
