@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import pytest
@@ -89,6 +90,53 @@ def test_kinds_to_train_on_are_what_they_say() -> None:
         for i in range(8)
     ]
     assert min(shares) < 0.3 and max(shares) > 0.3 and min(shares) > 0.1
+
+
+def test_engines_wander_and_hums_are_of_both_mains() -> None:
+    """Two of a thousand bins hold most of steady lines, and little of lines that wander."""
+    for seed in range(5):
+        power = torch.fft.rfft(noise.engine(2**15, RATE, seeded(seed)).double()).abs().square()
+        assert _largest(power, 0.002) < 0.4
+    steady = [noise.hum(2**15, RATE, seeded(i)) for i in range(12)]
+    assert _largest(torch.fft.rfft(steady[0]).abs().square(), 0.002) > 0.7
+    fifty = [sum(_power(one, 50 * k - 1, 50 * k + 1) for k in range(1, 60)) > 0.9 for one in steady]
+    assert 0 < sum(fifty) < 12
+
+
+def test_gusts_swell() -> None:
+    """The logarithm of their amplitude has deviation 1, 8.7 dB; that of steady noise is flat."""
+    spread = {}
+    for kind in (noise.gusts, noise.shaped):
+        waves = torch.stack([kind(2**15, RATE, seeded(i)) for i in range(10)])
+        power = waves.view(10, -1, 1024).square().mean(-1)
+        spread[kind] = float((10 * power.log10()).std(1).mean())
+    assert 5 < spread[noise.gusts] < 12 and spread[noise.shaped] < 2
+
+
+def test_slopes_are_level_up_to_their_corner() -> None:
+    """Corners are uniform from 50 to 300 Hz: with one beyond 200 the octaves below have ratio 2."""
+    bent = 0
+    for seed in range(40):
+        wave = noise.sloped(2**15, RATE, seeded(seed))
+        low = _power(wave, 100, 200) / _power(wave, 50, 100)
+        high = _power(wave, 1600, 3200) / _power(wave, 800, 1600)
+        bent += abs(math.log2(low) - 1) < 0.3 and abs(math.log2(high) - 1) > 0.5
+    # Three of five corners are beyond 150 Hz, and half of the slopes that steep: a third of 40,
+    # give or take four deviations of 3. Without corners there would be none.
+    assert 2 <= bent <= 25
+
+
+def test_babble_has_so_many_talkers_equally_loud() -> None:
+    """Talkers are tones here, of levels of their own; repeats of one talker are rare among 400."""
+    time = torch.arange(1000) / 1000
+    k = torch.arange(1, 401).view(-1, 1)
+    voices = list((1.0 + k % 7) * torch.sin(2 * torch.pi * k * time))
+    for talkers in (1, 3, 6):
+        power = torch.fft.rfft(noise.babble(voices, talkers)(1000, 1000, seeded(3))).abs().square()
+        share = power[1:401] / power.sum()
+        heard = share[share > 1e-6]
+        assert len(heard) == talkers
+        assert torch.allclose(heard, torch.full_like(heard, 1 / talkers), rtol=1e-3)
 
 
 def _largest(power: torch.Tensor, share: float) -> float:
