@@ -8,15 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from flowatlas import load_system
-from flowatlas.benchmarks import run
+from flowatlas.benchmarks import Task, run
+from flowatlas.benchmarks.runner import apply_settings
 from flowatlas.cli import main
 from flowatlas.errors import ConfigError, DataError
 from flowatlas.plots import png
-from flowatlas.solvers import Euler
+from flowatlas.solvers import Euler, Solver
+from flowatlas_robotics.benchmarks.cloud_settings import CloudMethod, CloudPreset
 from flowatlas_robotics.benchmarks.clouds import HELD_OUT, CloudSet, surfaces
-from flowatlas_robotics.benchmarks.upsampling import UPSAMPLING, CloudMethod, CloudPreset, scores
+from flowatlas_robotics.benchmarks.upsampling import UPSAMPLING, _measured, scores
 from flowatlas_robotics.clouds import (
     PointUpsampler,
     UpsamplingSystem,
@@ -129,6 +132,25 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     kept = load_system((tmp_path / result.arrays).parent / "system")
     assert isinstance(kept, UpsamplingSystem)
     assert (kept.sparse, kept.factor, kept.steps) == (24, 4, 4)
+    # In comparisons a system has the floor over its own distance, with the solver that is asked.
+    preset, method = apply_settings(UPSAMPLING.preset("demo"), UPSAMPLING.method(None), TINY)
+    task = Task(method=method, preset=preset, seed=0, directory=tmp_path)
+    judge = UPSAMPLING.judge(task)
+    assert judge(kept, Euler(4)) == pytest.approx(found["exact/emd"] / found["emd"], rel=1e-4)
+    assert judge(kept, Euler(1)) == pytest.approx(found["exact/emd"] / found["emd_1"], rel=1e-4)
+    test, again = _measured(task)
+    assert judge(_Given(test.dense), Euler(1)) == judge(_Given(again), Euler(1)) == 1.0
+    assert judge(_Given(again + 3), Euler(1)) < 0.1
+
+
+class _Given(UpsamplingSystem):
+    """Makes clouds that are given."""
+
+    def __init__(self, clouds: Tensor) -> None:
+        object.__setattr__(self, "clouds", clouds)
+
+    def upsample(self, sparse: Tensor, *, seed: int = 0, solver: Solver | None = None) -> Tensor:
+        return self.clouds  # type: ignore[attr-defined, no-any-return]
 
 
 def test_absent_files_are_told_before_training(
