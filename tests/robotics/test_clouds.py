@@ -10,6 +10,7 @@ from typing import TypeVar
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import silu
 
 from flowatlas.errors import ConfigError, DataError, ShapeError
 from flowatlas.solvers import Euler
@@ -31,6 +32,8 @@ from flowatlas_robotics.clouds import (
     surface_distance,
     write_points,
 )
+from flowatlas_robotics.clouds.encoder import EdgeConvolution
+from flowatlas_robotics.clouds.vectors import Arrows, Neighbourhood, VectorConvolution
 
 N = TypeVar("N", bound=torch.nn.Module)
 
@@ -117,20 +120,94 @@ def test_symmetries_of_the_encoder() -> None:
     assert not torch.allclose(features[:, 0], features[:, 1], atol=1e-2)
 
 
+def test_an_edge_convolution_by_hand() -> None:
+    """Two neighbours, one of them at the point itself."""
+    layer = awake(EdgeConvolution(3)).double()
+    h, g = normal(3, seed=1).double(), normal(2, 3, seed=2).double()
+    x, y = normal(3, seed=3).double(), normal(2, 3, seed=4).double()
+    y[1] = x
+    edges = []
+    for feature, place in zip(g, y, strict=True):
+        apart = place - x
+        far = math.sqrt(sum(float(part) ** 2 for part in apart))
+        edge = layer.place(torch.cat([apart, torch.tensor([far])]).double())
+        edges.append(silu(layer.own(h) + layer.other(feature) + edge))
+    heard = torch.stack(edges)
+    expected = layer.out(torch.cat([heard.max(0).values, heard.sum(0) / 2]))
+    index = torch.tensor([[[1, 0]]])
+    found = layer(h.view(1, 1, 3), x.view(1, 1, 3), g[None], y[None], index)
+    assert torch.allclose(found[0, 0], expected, atol=1e-12)
+
+
+def test_layers_of_the_encoder_are_added_up() -> None:
+    encoder = awake(PointEncoder(6, 3, 4))
+    x = normal(1, 12, 3)
+    index = nearest(x, x, 4)
+    first, second, third = encoder.layers
+    h_1 = first(torch.zeros(1, 12, 6), x, torch.zeros(1, 12, 6), x, index)
+    h_2 = h_1 + second(h_1, x, h_1, x, index)
+    assert torch.allclose(encoder(x), h_2 + third(h_2, x, h_2, x, index), atol=1e-5)
+
+
 def test_symmetries_of_the_upsampler() -> None:
-    network = awake(PointUpsampler(16, 2, 2, 4))
-    x, sparse, t = normal(2, 24, 3), normal(2, 12, 3, seed=1), torch.tensor([0.2, 0.7])
+    network = awake(PointUpsampler(16, 2, 2, 4, 6)).double()
+    x, sparse = normal(2, 24, 3).double(), normal(2, 12, 3, seed=1).double()
+    t = torch.tensor([0.2, 0.7], dtype=torch.float64)
     v = network(x, t, {"sparse": sparse})
     order, given = shuffled(24), shuffled(12)
     again = network(x[:, order], t, {"sparse": sparse[:, given]})
-    assert torch.allclose(again, v[:, order], atol=1e-5)
-    moved = network(x + 5, t, {"sparse": sparse + 5})
-    assert torch.allclose(moved, v, atol=1e-3)
+    assert torch.allclose(again, v[:, order], atol=1e-9)
+    assert torch.allclose(network(x + 5, t, {"sparse": sparse + 5}), v, atol=1e-9)
+    # Turned, and turned and mirrored.
+    turn = torch.linalg.qr(normal(3, 3, seed=2).double())[0]
+    for motion in (turn, -turn):
+        turned = network(x @ motion.mT, t, {"sparse": sparse @ motion.mT})
+        assert torch.allclose(turned, v @ motion.mT, atol=1e-9)
     # It depends on all it is told.
-    assert not torch.allclose(network(x, t, {"sparse": -sparse}), v, atol=1e-2)
+    assert not torch.allclose(network(x, t, {"sparse": sparse @ turn.mT}), v, atol=1e-2)
     assert not torch.allclose(network(x, 1 - t, {"sparse": sparse}), v, atol=1e-2)
+    assert not torch.allclose(network(2 * x, t, {"sparse": 2 * sparse}), 2 * v, atol=1e-2)
     alone = network(x[:, :12], t, {"sparse": sparse})
     assert not torch.allclose(alone, v[:, :12], atol=1e-2)
+    single = network(x[:1], t[:1], {"sparse": sparse[:1]})
+    assert torch.allclose(single, v[:1], atol=1e-9)
+
+
+def test_a_convolution_by_hand() -> None:
+    """One neighbour, two channels, weights that make every term of the formula another number."""
+    layer = awake(VectorConvolution(3, 2)).double()
+    draws = [normal(1, 1, *shape, seed=i).double() for i, shape in enumerate([(3,), (3, 2)] * 2)]
+    point, other = Arrows(draws[0], draws[1]), Arrows(draws[2], draws[3])
+    x, y = torch.zeros(1, 1, 3).double(), torch.tensor([[[0.3, -0.4, 1.2]]]).double()
+    found = layer(point, other, Neighbourhood.of(x, y, 1))
+    h, u, g, w = (draw[0, 0] for draw in draws)
+    r, far = y[0, 0], 1.3
+    bumps = torch.tensor([math.exp(-4 * (far - 3 * i / 7) ** 2) for i in range(8)]).double()
+    ahead = r / (far + 0.1)
+    e = silu(layer.own(h) + layer.other(g) + layer.place(torch.cat([bumps, ahead @ u, ahead @ w])))
+    gates = layer.gates(e)
+    m = (r / math.sqrt(1 + far**2 / 9)).outer(gates[:2]) + w * gates[2:]
+    arrows = layer.mix(torch.cat([u, m], 1))
+    p, q = arrows[:, :2], arrows[:, 2:]
+    new = layer.out(torch.cat([e, e])) + layer.product((p * q).sum(0))
+    assert torch.allclose(found.scalars[0, 0], new, atol=1e-5)
+    assert torch.allclose(found.vectors[0, 0], q * layer.scale(silu(new)), atol=1e-5)
+
+
+def test_convolutions_take_maxima_and_means() -> None:
+    """Of two neighbours with the same arrows, the mean one and the larger of each number count."""
+    layer = awake(VectorConvolution(3, 2)).double()
+    x = torch.zeros(1, 1, 3).double()
+    y = torch.tensor([[[1.0, 0, 0], [0, 2, 0]]]).double()
+    none = Arrows(torch.zeros(1, 2, 3).double(), torch.zeros(1, 2, 3, 2).double())
+    own = Arrows(none.scalars[:, :1], none.vectors[:, :1])
+    edges = []
+    layer.gates.register_forward_pre_hook(lambda _, given: edges.append(given[0]))
+    heard = []
+    layer.out.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
+    layer(own, none, Neighbourhood.of(x, y, 2))
+    assert edges[0].shape == (1, 1, 2, 3)
+    assert torch.equal(heard[0], torch.cat([edges[0].amax(2), edges[0].mean(2)], -1))
 
 
 def test_gradients_are_finite() -> None:
@@ -299,6 +376,9 @@ PLY = (
         ("a.ply", PLY + "0 0 0\n1 1\n", "holds no points"),
         ("a.ply", "ply\nformat binary_little_endian 1.0\nend_header\n", "no PLY file of text"),
         ("a.ply", "nothing", "no PLY file of text"),
+        ("a.ply", PLY.replace("float x", "float y", 1) + "0 0 0\n1 1 1\n", "with x, y, z"),
+        ("a.ply", PLY.replace("vertex 2", "vertex two") + "0 0 0\n1 1 1\n", "with x, y, z"),
+        ("a.ply", PLY.replace("element", "element camera 1\nelement") + "0 0 0\n", "first element"),
         ("a.xyz", "1 2 3\n1 x 3\n", "holds no points"),
         ("a.xyz", "1 2 3\n1 nan 3\n", "three finite numbers"),
         ("a.xyz", "", "holds no points"),
@@ -347,6 +427,8 @@ def test_inputs_are_checked() -> None:
         PointUpsampler(8, 1)(x, torch.zeros(2), {"sparse": x})
     with pytest.raises(ConfigError, match="depth: got 0"):
         PointUpsampler(8, 0)
+    with pytest.raises(ConfigError, match="channels: got 0"):
+        PointUpsampler(8, channels=0)
     with pytest.raises(ConfigError, match="width: got 0"):
         PointEncoder(0)
     with pytest.raises(ShapeError, match="points: got shape"):

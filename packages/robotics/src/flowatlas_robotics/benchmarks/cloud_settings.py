@@ -26,8 +26,8 @@ class CloudMethod(Method):
     """
 
     align: bool = True
-    jitter: float = 0.02
-    evaluations: int = 4
+    jitter: float = 0.005
+    evaluations: int = 2
 
     def __post_init__(self) -> None:
         require(self.jitter >= 0, "jitter", self.jitter, "0 or more")
@@ -40,6 +40,7 @@ class CloudPreset(Preset):
 
     Attributes:
         width: of the network's features.
+        channels: arrows of each point.
         depth: times that points hear from each other.
         sparse: points given.
         factor: how many times as many are wanted.
@@ -49,17 +50,18 @@ class CloudPreset(Preset):
         The others are those of `Preset`; `samples` counts clouds of held-out shapes.
     """
 
-    width: int = 64
+    width: int = 48
+    channels: int = 16
     depth: int = 2
     sparse: int = 128
     factor: int = 4
-    shapes: int = 200
-    clouds: int = 600
+    shapes: int = 400
+    clouds: int = 1000
     files: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "depth"):
+        for name in ("width", "channels", "depth"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(self.sparse >= 16, "sparse", self.sparse, "16 or more")
         require(2 <= self.factor <= 5, "factor", self.factor, "from 2 to 5")
@@ -69,16 +71,29 @@ class CloudPreset(Preset):
 
 
 CloudTask = Task[CloudMethod, CloudPreset]
-_CPU = CloudPreset(batch=8, lr=2e-3, steps=600, ema=0.98, samples=80, threads=1)
-_DEMO = replace(_CPU, width=32, sparse=64, clouds=200, steps=300, ema=0.97, samples=24, files=False)
+_CPU = CloudPreset(
+    batch=8,
+    optimizer="muon",
+    lr=1e-2,
+    weight_decay=0.01,
+    warmup=20,
+    steps=1200,
+    ema=0.98,
+    samples=80,
+    threads=1,
+)
+_DEMO = replace(_CPU, width=32, sparse=64, clouds=200, steps=150, ema=0.95, samples=24, files=False)
 _GPU = replace(
     _CPU,
     width=128,
+    channels=32,
     depth=4,
     sparse=512,
     shapes=2000,
     clouds=10_000,
     batch=32,
+    lr=5e-3,
+    warmup=200,
     steps=20_000,
     ema=0.999,
     samples=200,

@@ -210,7 +210,7 @@ class Upsampling(SystemBenchmark[CloudMethod, CloudPreset, UpsamplingSystem]):
 def _network(preset: CloudPreset, seed: int) -> PointUpsampler:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return PointUpsampler(preset.width, preset.depth)
+        return PointUpsampler(preset.width, preset.depth, channels=preset.channels)
 
 
 def _part(rows: Mapping[str, Any], part: Tensor) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class UpsamplingFlow:
     """
 
     network: nn.Module
-    jitter: float = 0.02
+    jitter: float = 0.005
 
     def __post_init__(self) -> None:
         if not self.jitter >= 0:
@@ -120,7 +120,7 @@ class UpsamplingFlow:
         Args:
             sparse: `(batch, n, 3)`, in any unit.
             factor: how many times as many; the network is best at what it was trained for.
-            solver: four steps of Euler's method if None.
+            solver: two steps of Euler's method if None.
             generator: of the jitter.
 
         Raises:
@@ -135,7 +135,7 @@ class UpsamplingFlow:
             self.path,
             x_init=self._start(given, factor, generator),
             condition={"sparse": given},
-            solver=Euler(4) if solver is None else solver,
+            solver=Euler(2) if solver is None else solver,
         )
         return x * unit + centre
 
