@@ -173,6 +173,24 @@ def test_symmetries_of_the_upsampler() -> None:
     assert torch.allclose(single, v[:1], atol=1e-9)
 
 
+def test_the_field_is_zero_at_first() -> None:
+    network, sparse = PointUpsampler(16, 1), normal(2, 12, 3)
+    assert torch.equal(network(sparse, torch.rand(2), {"sparse": sparse}), torch.zeros(2, 12, 3))
+    # It is so for want of the last layer alone: what comes before is not nothing.
+    torch.nn.init.ones_(network.outputs.weight)
+    assert float(network(sparse, torch.rand(2), {"sparse": sparse}).detach().abs().max()) > 1e-3
+
+
+def test_stray_points_have_no_say_for_being_far() -> None:
+    x = torch.cat([normal(1, 12, 3), torch.tensor([[[1e3, 0, 0]]])], 1)
+    near = Neighbourhood.of(x, x, 4)
+    assert float(near.apart.norm(dim=-1).max()) <= 3
+    assert bool((near.directions.norm(dim=-1) <= 1).all())
+    # What is near is as it is: to second order.
+    close = Neighbourhood.of(x[:, :1], x[:, :1] + 0.01, 1)
+    assert torch.allclose(close.apart, torch.full((1, 1, 1, 3), 0.01), rtol=1e-3, atol=0)
+
+
 def test_a_convolution_by_hand() -> None:
     """One neighbour, two channels, weights that make every term of the formula another number."""
     layer = awake(VectorConvolution(3, 2)).double()
@@ -255,6 +273,20 @@ def test_the_exact_field_of_one_shape_is_reached() -> None:
     assert sorted(rows["x_1"][0].tolist()) == sorted(x_1[0].tolist())
     plain = (dense - sparse.mean(1, keepdim=True)) / spacing(sparse)
     assert not torch.allclose(rows["x_1"], x_1) and not torch.allclose(rows["x_1"], plain)
+
+
+def test_starts_are_jittered_interpolations() -> None:
+    """Noise of the deviation that was asked for; dense points are in order for these starts."""
+    sparse, dense = normal(2, 40, 3), normal(2, 160, 3, seed=1)
+    flow = UpsamplingFlow(PointUpsampler(8, 1), jitter=2.0)
+    rows = flow.pairs(sparse, dense, generator=torch.Generator().manual_seed(5))
+    noise = (rows["x_0"] - interpolate(rows["condition"]["sparse"])) / 2
+    # 960 numbers: four standard errors of their mean and their deviation.
+    assert abs(float(noise.mean())) < 4 / math.sqrt(960)
+    assert float(noise.std()) == pytest.approx(1, abs=4 / math.sqrt(2 * 960))
+    assert torch.equal(aligned(rows["x_0"], rows["x_1"]), rows["x_1"])
+    plain = UpsamplingFlow(flow.network, jitter=0.0).pairs(sparse, dense)
+    assert torch.equal(plain["x_0"], interpolate(rows["condition"]["sparse"]))
 
 
 def test_results_follow_the_unit() -> None:
