@@ -173,8 +173,41 @@ def test_symmetries_of_the_upsampler() -> None:
     assert torch.allclose(single, v[:1], atol=1e-9)
 
 
+def test_long_arrows_do_not_make_longer_ones() -> None:
+    """Products of arrows in every layer would grow as a power of a power."""
+    layer = awake(VectorConvolution(4, 3))
+    near = Neighbourhood.of(normal(1, 6, 3), normal(1, 6, 3), 2)
+    h, u = normal(1, 6, 4), normal(1, 6, 3, 3, seed=1)
+    short, long, longer = (
+        layer(Arrows(h, size * u), Arrows(h, size * u), near) for size in (1.0, 1e3, 1e6)
+    )
+    assert not torch.allclose(short.vectors, long.vectors, atol=1e-2)
+    assert torch.allclose(long.vectors, longer.vectors, atol=1e-3)
+    assert torch.allclose(long.scalars, longer.scalars, atol=1e-3)
+
+
+def test_the_upsampler_from_its_parts() -> None:
+    """Sparse points hear from each other twice; one moving point hears from both, and is scaled."""
+    network = awake(PointUpsampler(6, 1, 2, 3, 4)).double()
+    x, sparse, t = normal(1, 5, 3).double(), normal(1, 4, 3, seed=1).double(), torch.tensor([0.25])
+    around = Neighbourhood.of(sparse, sparse, 3)
+    none = Arrows(torch.zeros(1, 4, 6).double(), torch.zeros(1, 4, 3, 4).double())
+    once = network.encoder[0](none, none, around)
+    more = network.encoder[1](once, once, around)
+    known = Arrows(once.scalars + more.scalars, once.vectors + more.vectors)
+    e = silu(network.time(network.time_embedding(t.double())))
+    h, u = e[:, None].expand(1, 5, 6), torch.zeros(1, 5, 3, 4).double()
+    heard = network.given[0](Arrows(h, u), known, Neighbourhood.of(x, sparse, 3))
+    h, u = (h + heard.scalars) * (1 + network.scales(e)), heard.vectors
+    among = network.moving[0](Arrows(h, u), Arrows(h, u), Neighbourhood.of(x, x, 3))
+    h, u = h + among.scalars, u + among.vectors
+    expected = torch.einsum("bnic,bnc->bni", u, network.outputs(silu(h)))
+    assert torch.allclose(network(x, t.double(), {"sparse": sparse}), expected, atol=1e-9)
+
+
 def test_the_field_is_zero_at_first() -> None:
     network, sparse = PointUpsampler(16, 1), normal(2, 12, 3)
+    assert not network.scales(normal(2, 16)).any()
     assert torch.equal(network(sparse, torch.rand(2), {"sparse": sparse}), torch.zeros(2, 12, 3))
     # It is so for want of the last layer alone: what comes before is not nothing.
     torch.nn.init.ones_(network.outputs.weight)
@@ -199,6 +232,7 @@ def test_a_convolution_by_hand() -> None:
     x, y = torch.zeros(1, 1, 3).double(), torch.tensor([[[0.3, -0.4, 1.2]]]).double()
     found = layer(point, other, Neighbourhood.of(x, y, 1))
     h, u, g, w = (draw[0, 0] for draw in draws)
+    u, w = (arrows / math.sqrt(1 + float(arrows.square().sum()) / 2) for arrows in (u, w))
     r, far = y[0, 0], 1.3
     bumps = torch.tensor([math.exp(-4 * (far - 3 * i / 7) ** 2) for i in range(8)]).double()
     ahead = r / (far + 0.1)

@@ -81,8 +81,10 @@ class VectorConvolution(nn.Module):
     $$\Delta h = W [\max_j e_{ij}, \operatorname{mean}_j e_{ij}] + P (p \cdot q), \qquad
     \Delta u = (S \operatorname{silu}(\Delta h))\, q, \qquad (p, q) = M [u_i, m_i].$$
 
-    Arrows are only added, scaled and multiplied by each other, so that all of it holds for the
-    turned and for the mirrored cloud as well.
+    In these formulae u and w are shortened to $u / \sqrt{1 + \operatorname{mean}_c |u_c|^2}$: what
+    is multiplied by itself in every layer would else grow without bound, in rare clouds. Arrows are
+    only added, scaled and multiplied by each other, so that all of it holds for the turned and for
+    the mirrored cloud as well.
 
     Args:
         width: of the numbers.
@@ -112,8 +114,8 @@ class VectorConvolution(nn.Module):
             others: of those who may be neighbours.
             near: who is.
         """
-        h, u = points.scalars, points.vectors
-        heard = gather(others.vectors.flatten(2), near.index).unflatten(-1, u.shape[2:])
+        h, u = points.scalars, _tamed(points.vectors)
+        heard = gather(_tamed(others.vectors).flatten(2), near.index).unflatten(-1, u.shape[2:])
         along = near.directions.unsqueeze(-1)
         seen = [near.bumps, (u.unsqueeze(2) * along).sum(-2), (heard * along).sum(-2)]
         edges = self.place(torch.cat(seen, -1)) + gather(self.other(others.scalars), near.index)
@@ -125,3 +127,8 @@ class VectorConvolution(nn.Module):
             (p * q).sum(2)
         )
         return Arrows(new_h, q * self.scale(silu(new_h)).unsqueeze(2))
+
+
+def _tamed(vectors: Tensor) -> Tensor:
+    """Arrows `(batch, n, 3, channels)` shortened to a root mean square length below one."""
+    return vectors / (1 + vectors.square().sum(2).mean(-1)).sqrt()[..., None, None]
