@@ -101,6 +101,9 @@ def test_midpoints_of_neighbours() -> None:
     made = interpolate(x, 2, neighbours=2)
     assert made.shape == (1, 6, 3)
     assert sorted(made[0, :, 0].tolist()) == [0.0, 0.5, 1.0, 1.5, 2.0, 3.0]
+    # The last has a midpoint with its neighbour, whose neighbour is another.
+    lonely = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [10, 0, 0]]])
+    assert interpolate(lonely, 1, neighbours=1)[0, :, 0].tolist() == [0, 10, 5.5]
     sparse = normal(2, 40, 3)
     dense = interpolate(sparse, 4)
     # All are different, and in the hull of what was given.
@@ -413,6 +416,7 @@ def test_meshes_from_files(tmp_path: Path) -> None:
     [
         ("a.stl", b"x" * 50, "no header, which is no whole binary STL"),
         ("a.stl", bytes(80) + (3).to_bytes(4, "little") + bytes(70), "3 triangles in its header"),
+        ("a.stl", bytes(80) + (1).to_bytes(4, "little") + bytes(52), "1 triangles in its header"),
         ("a.stl", b"solid text\n" * 20, "no whole binary STL"),
         ("a.obj", b"v 0 0 0\nv 1 0", "line 2"),
         ("a.obj", b"v 0 0 0\nv 1 0 0\nf 1 2 3\n", "a face names vertex 3"),
@@ -483,6 +487,8 @@ def test_inputs_are_checked() -> None:
         interpolate(x, 0)
     with pytest.raises(ConfigError, match="neighbours: got 2"):
         interpolate(x, 4, neighbours=2)
+    with pytest.raises(ConfigError, match="at least 6 are needed"):
+        interpolate(x, 4, neighbours=5)
     with pytest.raises(ShapeError, match="whole number of times"):
         UpsamplingFlow(PointUpsampler(8, 1)).pairs(x, normal(1, 15, 3))
     with pytest.raises(ConfigError, match="jitter: got -1"):

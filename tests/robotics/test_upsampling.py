@@ -22,8 +22,10 @@ from flowatlas_robotics.benchmarks.clouds import HELD_OUT, CloudSet, surfaces
 from flowatlas_robotics.benchmarks.upsampling import UPSAMPLING, _measured, scores
 from flowatlas_robotics.clouds import (
     PointUpsampler,
+    Surface,
     UpsamplingSystem,
     chamfer_distance,
+    even_clouds,
     random_surface,
     read_points,
     spacing,
@@ -116,6 +118,20 @@ def test_clouds_of_one_row_are_of_one_turned_surface() -> None:
     # Even: farther apart than as many uniform draws.
     uniform = uniform_clouds(found.surfaces, found.turns, 128)
     assert bool((spacing(found.dense) > 1.3 * spacing(uniform)).all())
+
+
+def test_clouds_are_turned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A triangle in the first octant goes where the matrix takes its corners, one by one."""
+    triangle = Surface(torch.eye(3).unsqueeze(0))
+    turn = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    turns = torch.stack([turn, turn.mT, torch.eye(3)])
+    monkeypatch.setattr("flowatlas_robotics.clouds.draws._CHUNK", 2)
+    for draw in (uniform_clouds, even_clouds):
+        x = draw([triangle] * 3, turns, 20, generator=torch.Generator().manual_seed(0))
+        # (x, y, z) goes to (-y, x, z), by the inverse to (y, -x, z).
+        signs = torch.tensor([[-1.0, 1, 1], [1, -1, 1], [1, 1, 1]])
+        assert bool((x * signs[:, None] >= 0).all())
+        assert torch.allclose((x * signs[:, None]).sum(2), torch.ones(3, 20))
 
 
 def test_a_run_from_end_to_end(tmp_path: Path) -> None:
