@@ -378,6 +378,27 @@ def test_a_ball_is_among_the_shapes() -> None:
     sphere = Surface(_triangles(_turned(_power(v.cos(), 1.0), _power(v.sin(), 1.0), u, 1.0)))
     # A grid of 96 cells cuts off a part of order (2 pi / 96)^2.
     assert float(sphere.areas.sum()) == pytest.approx(4 * math.pi, rel=4e-3)
+    # All of it, not one octant eight times.
+    assert torch.allclose(sphere.corners.flatten(0, 1).amin(0), -torch.ones(3), atol=1e-5)
+    assert torch.allclose(sphere.normalised().corners, sphere.corners, atol=5e-3)
+
+
+def test_cells_are_covered_once() -> None:
+    """Random points are in exactly one of the triangles of a grid of squares."""
+    from flowatlas_robotics.clouds.shapes import _triangles
+
+    rows, columns = torch.meshgrid(torch.arange(3.0), torch.arange(4.0), indexing="ij")
+    corners = _triangles(torch.stack([rows, columns, 0 * rows], -1))[..., :2]
+    assert corners.shape == (12, 3, 2)
+    x = torch.rand(500, 1, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([2.0, 3.0])
+    a, b, c = corners.unbind(1)
+
+    def side(p: Tensor, q: Tensor) -> Tensor:
+        return (q - p)[:, 0] * (x - p)[..., 1] - (q - p)[:, 1] * (x - p)[..., 0]
+
+    sides = torch.stack([side(a, b), side(b, c), side(c, a)])
+    inside = (sides > 0).all(0) | (sides < 0).all(0)
+    assert bool((inside.sum(1) == 1).all())
 
 
 def test_clouds_as_files(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from flowatlas_robotics.clouds import (
     spacing,
     uniform_clouds,
 )
+from flowatlas_robotics.clouds.shapes import FIRST_HELD_OUT
 
 TINY = {
     "steps": 60,
@@ -72,7 +73,6 @@ def test_it_comes_back_and_draws_the_same(tmp_path: Path) -> None:
         assert torch.equal(other.sparse, drawn.sparse)
         assert not torch.allclose(other.dense, drawn.dense, atol=1e-3)
     assert not torch.equal(made.draw(9, seed=3).sparse, drawn.sparse)
-    # Seeds share no shape, and a seed no shape with itself.
     first, second = made.draw(2, seed=0).sparse, made.draw(2, seed=1).sparse
     assert float(chamfer_distance(first, second).min()) > 1e-3
     files = again.write(tmp_path / "clouds", count=2, seed=2)
@@ -83,6 +83,21 @@ def test_it_comes_back_and_draws_the_same(tmp_path: Path) -> None:
     assert replace(made, sparse=30).draw(1).sparse.shape == (1, 30, 3)
     with pytest.raises(ConfigError, match="factor: got 0"):
         system(factor=0)
+
+
+def test_no_shape_is_drawn_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither from one seed nor from another, and none that may be learned from."""
+    shapes: list[int] = []
+
+    def watched(seed: int) -> Surface:
+        shapes.append(seed)
+        return random_surface(seed)
+
+    monkeypatch.setattr("flowatlas_robotics.clouds.system.random_surface", watched)
+    for seed in range(3):
+        system().draw(3, seed=seed)
+    assert len(set(shapes)) == 9
+    assert min(shapes) >= FIRST_HELD_OUT
 
 
 def test_settings_are_checked() -> None:
@@ -155,9 +170,9 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     judge = UPSAMPLING.judge(task)
     assert judge(kept, Euler(4)) == pytest.approx(found["exact/emd"] / found["emd_4"], rel=1e-4)
     assert judge(kept, Euler(2)) == pytest.approx(found["exact/emd"] / found["emd"], rel=1e-4)
-    test, again = _measured(task)
-    assert judge(_Given(test.dense), Euler(1)) == judge(_Given(again), Euler(1)) == 1.0
-    assert judge(_Given(again + 3), Euler(1)) < 0.1
+    test, other = _measured(task)
+    assert judge(_Given(test.dense), Euler(1)) == judge(_Given(other), Euler(1)) == 1.0
+    assert judge(_Given(other + 3), Euler(1)) < 0.1
 
 
 class _Given(UpsamplingSystem):
