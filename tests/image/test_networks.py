@@ -246,6 +246,10 @@ def test_positions_are_told_apart() -> None:
     assert torch.cdist(place, place).fill_diagonal_(1).min() > 0.1
     # Every pair of sine and cosine lies on the unit circle.
     assert torch.allclose(place.square().sum(1), torch.full((35,), 8.0))
+    # Frequencies are 1 and 10000^(-1/2) for eight numbers: row 3, column 2.
+    row, column = torch.tensor([3.0, 0.03]), torch.tensor([2.0, 0.02])
+    known = torch.cat([row.sin(), row.cos(), column.sin(), column.cos()])
+    assert torch.allclose(positions(4, 5, 8)[17], known, atol=1e-6)
     # Moving by a row changes the first half alone.
     assert torch.equal(place[0, 8:], place[5, 8:])
     assert torch.equal(place[0, :8], place[1, :8])
