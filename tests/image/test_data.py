@@ -66,14 +66,18 @@ def test_the_core_sees_points_of_flat_space() -> None:
 
 
 def test_division_is_a_partition() -> None:
-    first, second = labelled(30).divided(10, seed=1)
+    whole = labelled(30)
+    whole = LabelledImages(whole.pixels, torch.arange(30) // 10)
+    first, second = whole.divided(10, seed=1)
     both = torch.cat([first.pixels, second.pixels])[:, 0, 0, 0]
     assert sorted(both.tolist()) == list(range(30))
     assert len(first) == 10
     # Rows that are sorted by class must not stay together.
     assert first.labels.unique().numel() == 3
     for part in (first, second):
-        assert torch.equal(part.labels, part.pixels[:, 0, 0, 0].long() % 3)
+        assert torch.equal(part.labels, part.pixels[:, 0, 0, 0].long() // 10)
+    assert torch.equal(whole.divided(10, seed=1)[0].labels, first.labels)
+    assert not torch.equal(whole.divided(10, seed=2)[0].labels, first.labels)
     with pytest.raises(DataError, match="both parts need images"):
         labelled(3).divided(3, seed=0)
 
@@ -85,6 +89,10 @@ def test_labelled_images_are_checked() -> None:
         LabelledImages(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.zeros(2).long())
     with pytest.raises(DataError, match="there are 2 classes"):
         ImageParts(labelled(3), labelled(3), ("a", "b"))
+    with pytest.raises(DataError, match="labels go from -1 to 1"):
+        ImageParts(
+            LabelledImages(labelled(3).pixels, torch.tensor([0, -1, 1])), labelled(3), ("a",) * 3
+        )
     with pytest.raises(DataError, match="holds no images"):
         ImageParts(labelled(3), labelled(0), ("a", "b", "c"))
 
@@ -107,6 +115,9 @@ def test_corrupt_npz(tmp_path: Path) -> None:
             MNIST.read(bad)
     np.savez(bad, **{**arrays, "train_images": np.zeros((2, 27, 28), np.uint8)})  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"expected uint8 \(n, 28, 28\)"):
+        MNIST.read(bad)
+    np.savez(bad, **{**arrays, "train_images": np.zeros((2, 28, 28), np.float32)})  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="float32; expected uint8"):
         MNIST.read(bad)
     np.savez(bad, **{**arrays, "test_labels": np.zeros(3, np.uint8)})  # type: ignore[arg-type]
     with pytest.raises(DataError, match="one per image"):

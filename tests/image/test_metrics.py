@@ -187,6 +187,21 @@ def test_classifier_learns_and_is_the_same_twice() -> None:
     assert torch.equal(found[1].describe(x[300:])[0], features)
 
 
+def test_the_learning_rate_falls_to_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+
+    class Watched(torch.optim.AdamW):
+        def step(self, closure: object = None) -> None:  # type: ignore[override]
+            rates.append(self.param_groups[0]["lr"])
+
+    monkeypatch.setattr(torch.optim, "AdamW", Watched)
+    train_classifier(torch.rand(8, 1, 8, 8), torch.arange(8) % 2, 2, steps=10, batch=2)
+    assert rates[0] == 2e-3
+    # Half a cosine: the sixth of ten steps has half of the rate.
+    assert rates[5] == pytest.approx(1e-3)
+    assert rates[-1] < 6e-5
+
+
 def test_features_have_a_scale() -> None:
     """A mean variance of 1 over the training images, however large the weights are."""
     x, labels = normal(300, 1, 8, 8).float(), torch.arange(300) % 2

@@ -15,7 +15,10 @@ from flowatlas.networks import Classes, Pretrained, Vector
 from flowatlas.objectives import FlowMatching
 from flowatlas.paths import AffinePath
 from flowatlas_image.networks import DiT, PatchEmbedding, UNet
+from flowatlas_image.networks.dit import _Block as TransformerBlock
 from flowatlas_image.networks.patches import from_patches, positions, to_patches
+from flowatlas_image.networks.unet import _Attention as PlaceAttention
+from flowatlas_image.networks.unet import _Block as ConvolutionBlock
 
 Make = Callable[..., Pretrained]
 
@@ -243,6 +246,10 @@ def test_positions_are_told_apart() -> None:
     assert torch.cdist(place, place).fill_diagonal_(1).min() > 0.1
     # Every pair of sine and cosine lies on the unit circle.
     assert torch.allclose(place.square().sum(1), torch.full((35,), 8.0))
+    # Frequencies are 1 and 10000^(-1/2) for eight numbers: row 3, column 2.
+    row, column = torch.tensor([3.0, 0.03]), torch.tensor([2.0, 0.02])
+    known = torch.cat([row.sin(), row.cos(), column.sin(), column.cos()])
+    assert torch.allclose(positions(4, 5, 8)[17], known, atol=1e-6)
     # Moving by a row changes the first half alone.
     assert torch.equal(place[0, 8:], place[5, 8:])
     assert torch.equal(place[0, :8], place[1, :8])
@@ -255,3 +262,53 @@ def test_patch_embedding_is_linear_but_for_the_place() -> None:
     assert torch.allclose(layer(x + y) - zero, layer(x) + layer(y) - 2 * zero, atol=1e-5)
     tokens = layer(torch.zeros(1, 1, 4, 4))[0]
     assert torch.allclose(tokens[1] - tokens[0], layer.place[1] - layer.place[0], atol=1e-6)
+
+
+def test_a_block_of_the_transformer_by_hand() -> None:
+    """Attention of two heads and a perceptron, each scaled, shifted and gated."""
+    block = awake(TransformerBlock(4, 2, 3)).double()
+    h, c = _drawn(1, 3, 4), _drawn(1, 3, seed=1)
+    vectors = block.modulation(c)[0].split(4)
+
+    def scaled(z: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        normal = (z - z.mean(-1, keepdim=True)) / (z.var(-1, correction=0) + 1e-5).sqrt()[:, None]
+        return (1 + scale) * normal + shift
+
+    z = h[0]
+    q, k, v = block.into(scaled(z, vectors[0], vectors[1])).split(4, 1)
+    mixed = []
+    for head in (slice(0, 2), slice(2, 4)):
+        weights = (q[:, head] @ k[:, head].mT / 2**0.5).exp()
+        mixed.append(weights / weights.sum(1, keepdim=True) @ v[:, head])
+    z = z + vectors[2] * block.out(torch.cat(mixed, 1))
+    inner = block.up(scaled(z, vectors[3], vectors[4]))
+    bent = 0.5 * inner * (1 + ((2 / torch.pi) ** 0.5 * (inner + 0.044715 * inner**3)).tanh())
+    z = z + vectors[5] * block.down(bent)
+    assert torch.allclose(block(h, c)[0], z, atol=1e-10)
+
+
+def test_a_block_of_the_u_net_by_hand() -> None:
+    """The second convolution sees what is scaled and shifted; both stand beside the way around."""
+    block = awake(ConvolutionBlock(8, 16, 3)).double()
+    h, c = _drawn(2, 8, 4, 4), _drawn(2, 3, seed=1)
+    scale, shift = (part[..., None, None] for part in block.modulation(c).split(16, 1))
+
+    def bent(z: Tensor) -> Tensor:
+        return z * z.sigmoid()
+
+    z = block.first(bent(block.norm_in(h)))
+    z = block.second(bent((1 + scale) * block.norm_out(z) + shift))
+    assert torch.allclose(block(h, c), block.skip(h) + z, atol=1e-10)
+
+
+def test_attention_of_the_u_net_by_hand() -> None:
+    layer = awake(PlaceAttention(8)).double()
+    h = _drawn(1, 8, 2, 3)
+    q, k, v = layer.into(layer.norm(h))[0].flatten(1).split(8)
+    weights = (q.mT @ k / 8**0.5).exp()
+    mixed = (v @ (weights / weights.sum(1, keepdim=True)).mT).view(1, 8, 2, 3)
+    assert torch.allclose(layer(h), h + layer.out(mixed), atol=1e-10)
+
+
+def _drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

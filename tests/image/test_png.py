@@ -48,6 +48,21 @@ def test_damage_is_named(tmp_path: Path) -> None:
         read_png(tmp_path / "absent.png")
 
 
+def test_images_too_large_to_open_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_png(torch.zeros(1, 64, 64, dtype=torch.uint8), tmp_path / "image.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(DataError, match=r"image\.png: cannot be read as an image"):
+        read_png(path)
+
+
+def test_folders_that_cannot_be_made_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(DataError, match=r"image\.png: cannot be written"):
+        write_png(torch.zeros(1, 4, 4, dtype=torch.uint8), tmp_path / "file" / "image.png")
+
+
 def test_what_is_no_image(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match="need uint8"):
         write_png(torch.rand(3, 4, 4), tmp_path / "a.png")

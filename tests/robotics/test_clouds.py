@@ -10,6 +10,7 @@ from typing import TypeVar
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import silu
 
 from flowatlas.errors import ConfigError, DataError, ShapeError
 from flowatlas.solvers import Euler
@@ -31,6 +32,8 @@ from flowatlas_robotics.clouds import (
     surface_distance,
     write_points,
 )
+from flowatlas_robotics.clouds.encoder import EdgeConvolution
+from flowatlas_robotics.clouds.vectors import Arrows, Neighbourhood, VectorConvolution
 
 N = TypeVar("N", bound=torch.nn.Module)
 
@@ -98,6 +101,9 @@ def test_midpoints_of_neighbours() -> None:
     made = interpolate(x, 2, neighbours=2)
     assert made.shape == (1, 6, 3)
     assert sorted(made[0, :, 0].tolist()) == [0.0, 0.5, 1.0, 1.5, 2.0, 3.0]
+    # The last has a midpoint with its neighbour, whose neighbour is another.
+    lonely = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [10, 0, 0]]])
+    assert interpolate(lonely, 1, neighbours=1)[0, :, 0].tolist() == [0, 10, 5.5]
     sparse = normal(2, 40, 3)
     dense = interpolate(sparse, 4)
     # All are different, and in the hull of what was given.
@@ -117,20 +123,146 @@ def test_symmetries_of_the_encoder() -> None:
     assert not torch.allclose(features[:, 0], features[:, 1], atol=1e-2)
 
 
+def test_an_edge_convolution_by_hand() -> None:
+    """Two neighbours, one of them at the point itself."""
+    layer = awake(EdgeConvolution(3)).double()
+    h, g = normal(3, seed=1).double(), normal(2, 3, seed=2).double()
+    x, y = normal(3, seed=3).double(), normal(2, 3, seed=4).double()
+    y[1] = x
+    edges = []
+    for feature, place in zip(g, y, strict=True):
+        apart = place - x
+        far = math.sqrt(sum(float(part) ** 2 for part in apart))
+        edge = layer.place(torch.cat([apart, torch.tensor([far])]).double())
+        edges.append(silu(layer.own(h) + layer.other(feature) + edge))
+    heard = torch.stack(edges)
+    expected = layer.out(torch.cat([heard.max(0).values, heard.sum(0) / 2]))
+    index = torch.tensor([[[1, 0]]])
+    found = layer(h.view(1, 1, 3), x.view(1, 1, 3), g[None], y[None], index)
+    assert torch.allclose(found[0, 0], expected, atol=1e-12)
+
+
+def test_layers_of_the_encoder_are_added_up() -> None:
+    encoder = awake(PointEncoder(6, 3, 4))
+    x = normal(1, 12, 3)
+    index = nearest(x, x, 4)
+    first, second, third = encoder.layers
+    h_1 = first(torch.zeros(1, 12, 6), x, torch.zeros(1, 12, 6), x, index)
+    h_2 = h_1 + second(h_1, x, h_1, x, index)
+    assert torch.allclose(encoder(x), h_2 + third(h_2, x, h_2, x, index), atol=1e-5)
+
+
 def test_symmetries_of_the_upsampler() -> None:
-    network = awake(PointUpsampler(16, 2, 2, 4))
-    x, sparse, t = normal(2, 24, 3), normal(2, 12, 3, seed=1), torch.tensor([0.2, 0.7])
+    network = awake(PointUpsampler(16, 2, 2, 4, 6)).double()
+    x, sparse = normal(2, 24, 3).double(), normal(2, 12, 3, seed=1).double()
+    t = torch.tensor([0.2, 0.7], dtype=torch.float64)
     v = network(x, t, {"sparse": sparse})
     order, given = shuffled(24), shuffled(12)
     again = network(x[:, order], t, {"sparse": sparse[:, given]})
-    assert torch.allclose(again, v[:, order], atol=1e-5)
-    moved = network(x + 5, t, {"sparse": sparse + 5})
-    assert torch.allclose(moved, v, atol=1e-3)
+    assert torch.allclose(again, v[:, order], atol=1e-9)
+    assert torch.allclose(network(x + 5, t, {"sparse": sparse + 5}), v, atol=1e-9)
+    # Turned, and turned and mirrored.
+    turn = torch.linalg.qr(normal(3, 3, seed=2).double())[0]
+    for motion in (turn, -turn):
+        turned = network(x @ motion.mT, t, {"sparse": sparse @ motion.mT})
+        assert torch.allclose(turned, v @ motion.mT, atol=1e-9)
     # It depends on all it is told.
-    assert not torch.allclose(network(x, t, {"sparse": -sparse}), v, atol=1e-2)
+    assert not torch.allclose(network(x, t, {"sparse": sparse @ turn.mT}), v, atol=1e-2)
     assert not torch.allclose(network(x, 1 - t, {"sparse": sparse}), v, atol=1e-2)
+    assert not torch.allclose(network(2 * x, t, {"sparse": 2 * sparse}), 2 * v, atol=1e-2)
     alone = network(x[:, :12], t, {"sparse": sparse})
     assert not torch.allclose(alone, v[:, :12], atol=1e-2)
+    single = network(x[:1], t[:1], {"sparse": sparse[:1]})
+    assert torch.allclose(single, v[:1], atol=1e-9)
+
+
+def test_long_arrows_do_not_make_longer_ones() -> None:
+    """Products of arrows in every layer would grow as a power of a power."""
+    layer = awake(VectorConvolution(4, 3))
+    near = Neighbourhood.of(normal(1, 6, 3), normal(1, 6, 3), 2)
+    h, u = normal(1, 6, 4), normal(1, 6, 3, 3, seed=1)
+    short, long, longer = (
+        layer(Arrows(h, size * u), Arrows(h, size * u), near) for size in (1.0, 1e3, 1e6)
+    )
+    assert not torch.allclose(short.vectors, long.vectors, atol=1e-2)
+    assert torch.allclose(long.vectors, longer.vectors, atol=1e-3)
+    assert torch.allclose(long.scalars, longer.scalars, atol=1e-3)
+
+
+def test_the_upsampler_from_its_parts() -> None:
+    """Sparse points hear from each other twice; one moving point hears from both, and is scaled."""
+    network = awake(PointUpsampler(6, 1, 2, 3, 4)).double()
+    x, sparse, t = normal(1, 5, 3).double(), normal(1, 4, 3, seed=1).double(), torch.tensor([0.25])
+    around = Neighbourhood.of(sparse, sparse, 3)
+    none = Arrows(torch.zeros(1, 4, 6).double(), torch.zeros(1, 4, 3, 4).double())
+    once = network.encoder[0](none, none, around)
+    more = network.encoder[1](once, once, around)
+    known = Arrows(once.scalars + more.scalars, once.vectors + more.vectors)
+    e = silu(network.time(network.time_embedding(t.double())))
+    h, u = e[:, None].expand(1, 5, 6), torch.zeros(1, 5, 3, 4).double()
+    heard = network.given[0](Arrows(h, u), known, Neighbourhood.of(x, sparse, 3))
+    h, u = (h + heard.scalars) * (1 + network.scales(e)), heard.vectors
+    among = network.moving[0](Arrows(h, u), Arrows(h, u), Neighbourhood.of(x, x, 3))
+    h, u = h + among.scalars, u + among.vectors
+    expected = torch.einsum("bnic,bnc->bni", u, network.outputs(silu(h)))
+    assert torch.allclose(network(x, t.double(), {"sparse": sparse}), expected, atol=1e-9)
+
+
+def test_the_field_is_zero_at_first() -> None:
+    network, sparse = PointUpsampler(16, 1), normal(2, 12, 3)
+    assert not network.scales(normal(2, 16)).any()
+    assert torch.equal(network(sparse, torch.rand(2), {"sparse": sparse}), torch.zeros(2, 12, 3))
+    # It is so for want of the last layer alone: what comes before is not nothing.
+    torch.nn.init.ones_(network.outputs.weight)
+    assert float(network(sparse, torch.rand(2), {"sparse": sparse}).detach().abs().max()) > 1e-3
+
+
+def test_stray_points_have_no_say_for_being_far() -> None:
+    x = torch.cat([normal(1, 12, 3), torch.tensor([[[1e3, 0, 0]]])], 1)
+    near = Neighbourhood.of(x, x, 4)
+    assert float(near.apart.norm(dim=-1).max()) <= 3
+    assert bool((near.directions.norm(dim=-1) <= 1).all())
+    # What is near is as it is: to second order.
+    close = Neighbourhood.of(x[:, :1], x[:, :1] + 0.01, 1)
+    assert torch.allclose(close.apart, torch.full((1, 1, 1, 3), 0.01), rtol=1e-3, atol=0)
+
+
+def test_a_convolution_by_hand() -> None:
+    """One neighbour, two channels, weights that make every term of the formula another number."""
+    layer = awake(VectorConvolution(3, 2)).double()
+    draws = [normal(1, 1, *shape, seed=i).double() for i, shape in enumerate([(3,), (3, 2)] * 2)]
+    point, other = Arrows(draws[0], draws[1]), Arrows(draws[2], draws[3])
+    x, y = torch.zeros(1, 1, 3).double(), torch.tensor([[[0.3, -0.4, 1.2]]]).double()
+    found = layer(point, other, Neighbourhood.of(x, y, 1))
+    h, u, g, w = (draw[0, 0] for draw in draws)
+    u, w = (arrows / math.sqrt(1 + float(arrows.square().sum()) / 2) for arrows in (u, w))
+    r, far = y[0, 0], 1.3
+    bumps = torch.tensor([math.exp(-4 * (far - 3 * i / 7) ** 2) for i in range(8)]).double()
+    ahead = r / (far + 0.1)
+    e = silu(layer.own(h) + layer.other(g) + layer.place(torch.cat([bumps, ahead @ u, ahead @ w])))
+    gates = layer.gates(e)
+    m = (r / math.sqrt(1 + far**2 / 9)).outer(gates[:2]) + w * gates[2:]
+    arrows = layer.mix(torch.cat([u, m], 1))
+    p, q = arrows[:, :2], arrows[:, 2:]
+    new = layer.out(torch.cat([e, e])) + layer.product((p * q).sum(0))
+    assert torch.allclose(found.scalars[0, 0], new, atol=1e-5)
+    assert torch.allclose(found.vectors[0, 0], q * layer.scale(silu(new)), atol=1e-5)
+
+
+def test_convolutions_take_maxima_and_means() -> None:
+    """Of two neighbours with the same arrows, the mean one and the larger of each number count."""
+    layer = awake(VectorConvolution(3, 2)).double()
+    x = torch.zeros(1, 1, 3).double()
+    y = torch.tensor([[[1.0, 0, 0], [0, 2, 0]]]).double()
+    none = Arrows(torch.zeros(1, 2, 3).double(), torch.zeros(1, 2, 3, 2).double())
+    own = Arrows(none.scalars[:, :1], none.vectors[:, :1])
+    edges = []
+    layer.gates.register_forward_pre_hook(lambda _, given: edges.append(given[0]))
+    heard = []
+    layer.out.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
+    layer(own, none, Neighbourhood.of(x, y, 2))
+    assert edges[0].shape == (1, 1, 2, 3)
+    assert torch.equal(heard[0], torch.cat([edges[0].amax(2), edges[0].mean(2)], -1))
 
 
 def test_gradients_are_finite() -> None:
@@ -174,7 +306,24 @@ def test_the_exact_field_of_one_shape_is_reached() -> None:
     loss = flow.objective(Straight(), x_1, x_0=x_0, condition=rows["condition"]).loss
     assert float(loss) == pytest.approx(0, abs=1e-10)
     rows = flow.pairs(sparse, dense, align=False, generator=torch.Generator().manual_seed(5))
-    assert not torch.equal(rows["x_1"], x_1)
+    # The same points, in an order that has nothing to do with theirs.
+    assert sorted(rows["x_1"][0].tolist()) == sorted(x_1[0].tolist())
+    plain = (dense - sparse.mean(1, keepdim=True)) / spacing(sparse)
+    assert not torch.allclose(rows["x_1"], x_1) and not torch.allclose(rows["x_1"], plain)
+
+
+def test_starts_are_jittered_interpolations() -> None:
+    """Noise of the deviation that was asked for; dense points are in order for these starts."""
+    sparse, dense = normal(2, 40, 3), normal(2, 160, 3, seed=1)
+    flow = UpsamplingFlow(PointUpsampler(8, 1), jitter=2.0)
+    rows = flow.pairs(sparse, dense, generator=torch.Generator().manual_seed(5))
+    noise = (rows["x_0"] - interpolate(rows["condition"]["sparse"])) / 2
+    # 960 numbers: four standard errors of their mean and their deviation.
+    assert abs(float(noise.mean())) < 4 / math.sqrt(960)
+    assert float(noise.std()) == pytest.approx(1, abs=4 / math.sqrt(2 * 960))
+    assert torch.equal(aligned(rows["x_0"], rows["x_1"]), rows["x_1"])
+    plain = UpsamplingFlow(flow.network, jitter=0.0).pairs(sparse, dense)
+    assert torch.equal(plain["x_0"], interpolate(rows["condition"]["sparse"]))
 
 
 def test_results_follow_the_unit() -> None:
@@ -229,6 +378,27 @@ def test_a_ball_is_among_the_shapes() -> None:
     sphere = Surface(_triangles(_turned(_power(v.cos(), 1.0), _power(v.sin(), 1.0), u, 1.0)))
     # A grid of 96 cells cuts off a part of order (2 pi / 96)^2.
     assert float(sphere.areas.sum()) == pytest.approx(4 * math.pi, rel=4e-3)
+    # All of it, not one octant eight times.
+    assert torch.allclose(sphere.corners.flatten(0, 1).amin(0), -torch.ones(3), atol=1e-5)
+    assert torch.allclose(sphere.normalised().corners, sphere.corners, atol=5e-3)
+
+
+def test_cells_are_covered_once() -> None:
+    """Random points are in exactly one of the triangles of a grid of squares."""
+    from flowatlas_robotics.clouds.shapes import _triangles
+
+    rows, columns = torch.meshgrid(torch.arange(3.0), torch.arange(4.0), indexing="ij")
+    corners = _triangles(torch.stack([rows, columns, 0 * rows], -1))[..., :2]
+    assert corners.shape == (12, 3, 2)
+    x = torch.rand(500, 1, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([2.0, 3.0])
+    a, b, c = corners.unbind(1)
+
+    def side(p: Tensor, q: Tensor) -> Tensor:
+        return (q - p)[:, 0] * (x - p)[..., 1] - (q - p)[:, 1] * (x - p)[..., 0]
+
+    sides = torch.stack([side(a, b), side(b, c), side(c, a)])
+    inside = (sides > 0).all(0) | (sides < 0).all(0)
+    assert bool((inside.sum(1) == 1).all())
 
 
 def test_clouds_as_files(tmp_path: Path) -> None:
@@ -267,6 +437,7 @@ def test_meshes_from_files(tmp_path: Path) -> None:
     [
         ("a.stl", b"x" * 50, "no header, which is no whole binary STL"),
         ("a.stl", bytes(80) + (3).to_bytes(4, "little") + bytes(70), "3 triangles in its header"),
+        ("a.stl", bytes(80) + (1).to_bytes(4, "little") + bytes(52), "1 triangles in its header"),
         ("a.stl", b"solid text\n" * 20, "no whole binary STL"),
         ("a.obj", b"v 0 0 0\nv 1 0", "line 2"),
         ("a.obj", b"v 0 0 0\nv 1 0 0\nf 1 2 3\n", "a face names vertex 3"),
@@ -296,6 +467,9 @@ PLY = (
         ("a.ply", PLY + "0 0 0\n1 1\n", "holds no points"),
         ("a.ply", "ply\nformat binary_little_endian 1.0\nend_header\n", "no PLY file of text"),
         ("a.ply", "nothing", "no PLY file of text"),
+        ("a.ply", PLY.replace("float x", "float y", 1) + "0 0 0\n1 1 1\n", "with x, y, z"),
+        ("a.ply", PLY.replace("vertex 2", "vertex two") + "0 0 0\n1 1 1\n", "with x, y, z"),
+        ("a.ply", PLY.replace("element", "element camera 1\nelement") + "0 0 0\n", "first element"),
         ("a.xyz", "1 2 3\n1 x 3\n", "holds no points"),
         ("a.xyz", "1 2 3\n1 nan 3\n", "three finite numbers"),
         ("a.xyz", "", "holds no points"),
@@ -334,6 +508,8 @@ def test_inputs_are_checked() -> None:
         interpolate(x, 0)
     with pytest.raises(ConfigError, match="neighbours: got 2"):
         interpolate(x, 4, neighbours=2)
+    with pytest.raises(ConfigError, match="at least 6 are needed"):
+        interpolate(x, 4, neighbours=5)
     with pytest.raises(ShapeError, match="whole number of times"):
         UpsamplingFlow(PointUpsampler(8, 1)).pairs(x, normal(1, 15, 3))
     with pytest.raises(ConfigError, match="jitter: got -1"):
@@ -344,6 +520,8 @@ def test_inputs_are_checked() -> None:
         PointUpsampler(8, 1)(x, torch.zeros(2), {"sparse": x})
     with pytest.raises(ConfigError, match="depth: got 0"):
         PointUpsampler(8, 0)
+    with pytest.raises(ConfigError, match="channels: got 0"):
+        PointUpsampler(8, channels=0)
     with pytest.raises(ConfigError, match="width: got 0"):
         PointEncoder(0)
     with pytest.raises(ShapeError, match="points: got shape"):

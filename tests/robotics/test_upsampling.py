@@ -8,24 +8,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from flowatlas import load_system
-from flowatlas.benchmarks import run
+from flowatlas.benchmarks import Task, run
+from flowatlas.benchmarks.runner import apply_settings
 from flowatlas.cli import main
 from flowatlas.errors import ConfigError, DataError
 from flowatlas.plots import png
-from flowatlas.solvers import Euler
+from flowatlas.solvers import Euler, Solver
+from flowatlas_robotics.benchmarks.cloud_settings import CloudMethod, CloudPreset
 from flowatlas_robotics.benchmarks.clouds import HELD_OUT, CloudSet, surfaces
-from flowatlas_robotics.benchmarks.upsampling import UPSAMPLING, CloudMethod, CloudPreset, scores
+from flowatlas_robotics.benchmarks.upsampling import UPSAMPLING, _measured, scores
 from flowatlas_robotics.clouds import (
     PointUpsampler,
+    Surface,
     UpsamplingSystem,
     chamfer_distance,
+    even_clouds,
     random_surface,
     read_points,
     spacing,
     uniform_clouds,
 )
+from flowatlas_robotics.clouds.shapes import FIRST_HELD_OUT
 
 TINY = {
     "steps": 60,
@@ -34,6 +40,7 @@ TINY = {
     "samples": 6,
     "sparse": 24,
     "width": 16,
+    "channels": 8,
     "depth": 1,
     "warmup": 5,
     "ema": 0.9,
@@ -66,7 +73,6 @@ def test_it_comes_back_and_draws_the_same(tmp_path: Path) -> None:
         assert torch.equal(other.sparse, drawn.sparse)
         assert not torch.allclose(other.dense, drawn.dense, atol=1e-3)
     assert not torch.equal(made.draw(9, seed=3).sparse, drawn.sparse)
-    # Seeds share no shape, and a seed no shape with itself.
     first, second = made.draw(2, seed=0).sparse, made.draw(2, seed=1).sparse
     assert float(chamfer_distance(first, second).min()) > 1e-3
     files = again.write(tmp_path / "clouds", count=2, seed=2)
@@ -77,6 +83,21 @@ def test_it_comes_back_and_draws_the_same(tmp_path: Path) -> None:
     assert replace(made, sparse=30).draw(1).sparse.shape == (1, 30, 3)
     with pytest.raises(ConfigError, match="factor: got 0"):
         system(factor=0)
+
+
+def test_no_shape_is_drawn_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither from one seed nor from another, and none that may be learned from."""
+    shapes: list[int] = []
+
+    def watched(seed: int) -> Surface:
+        shapes.append(seed)
+        return random_surface(seed)
+
+    monkeypatch.setattr("flowatlas_robotics.clouds.system.random_surface", watched)
+    for seed in range(3):
+        system().draw(3, seed=seed)
+    assert len(set(shapes)) == 9
+    assert min(shapes) >= FIRST_HELD_OUT
 
 
 def test_settings_are_checked() -> None:
@@ -114,6 +135,20 @@ def test_clouds_of_one_row_are_of_one_turned_surface() -> None:
     assert bool((spacing(found.dense) > 1.3 * spacing(uniform)).all())
 
 
+def test_clouds_are_turned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A triangle in the first octant goes where the matrix takes its corners, one by one."""
+    triangle = Surface(torch.eye(3).unsqueeze(0))
+    turn = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    turns = torch.stack([turn, turn.mT, torch.eye(3)])
+    monkeypatch.setattr("flowatlas_robotics.clouds.draws._CHUNK", 2)
+    for draw in (uniform_clouds, even_clouds):
+        x = draw([triangle] * 3, turns, 20, generator=torch.Generator().manual_seed(0))
+        # (x, y, z) goes to (-y, x, z), by the inverse to (y, -x, z).
+        signs = torch.tensor([[-1.0, 1, 1], [1, -1, 1], [1, 1, 1]])
+        assert bool((x * signs[:, None] >= 0).all())
+        assert torch.allclose((x * signs[:, None]).sum(2), torch.ones(3, 20))
+
+
 def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     result = run(UPSAMPLING, preset="demo", seed=0, output=tmp_path, settings=TINY)
     found = {key: value or 0.0 for key, value in result.metrics.items()}
@@ -128,7 +163,26 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     assert all(png(one)[:4] == b"\x89PNG" for one in figures.values())
     kept = load_system((tmp_path / result.arrays).parent / "system")
     assert isinstance(kept, UpsamplingSystem)
-    assert (kept.sparse, kept.factor, kept.steps) == (24, 4, 4)
+    assert (kept.sparse, kept.factor, kept.steps) == (24, 4, 2)
+    # In comparisons a system has the floor over its own distance, with the solver that is asked.
+    preset, method = apply_settings(UPSAMPLING.preset("demo"), UPSAMPLING.method(None), TINY)
+    task = Task(method=method, preset=preset, seed=0, directory=tmp_path)
+    judge = UPSAMPLING.judge(task)
+    assert judge(kept, Euler(4)) == pytest.approx(found["exact/emd"] / found["emd_4"], rel=1e-4)
+    assert judge(kept, Euler(2)) == pytest.approx(found["exact/emd"] / found["emd"], rel=1e-4)
+    test, other = _measured(task)
+    assert judge(_Given(test.dense), Euler(1)) == judge(_Given(other), Euler(1)) == 1.0
+    assert judge(_Given(other + 3), Euler(1)) < 0.1
+
+
+class _Given(UpsamplingSystem):
+    """Makes clouds that are given."""
+
+    def __init__(self, clouds: Tensor) -> None:
+        object.__setattr__(self, "clouds", clouds)
+
+    def upsample(self, sparse: Tensor, *, seed: int = 0, solver: Solver | None = None) -> Tensor:
+        return self.clouds  # type: ignore[attr-defined, no-any-return]
 
 
 def test_absent_files_are_told_before_training(

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flowatlas.benchmarks.config import require
-from flowatlas.benchmarks.contract import Array, Metric, Outcome, Task
-from flowatlas.benchmarks.method import Method
-from flowatlas.benchmarks.preset import Preset
-from flowatlas.benchmarks.system_benchmark import Fitted, SystemBenchmark
-from flowatlas.solvers import Euler
+from flowatlas.benchmarks.contract import Array, Metric, Outcome
+from flowatlas.benchmarks.system_benchmark import Fitted, Judge, SystemBenchmark
+from flowatlas.solvers import Euler, Solver
+from flowatlas_robotics.benchmarks.cloud_settings import (
+    CLOUD_METHODS,
+    CLOUD_PRESETS,
+    LEAST,
+    CloudMethod,
+    CloudPreset,
+    CloudTask,
+)
 from flowatlas_robotics.benchmarks.clouds import CloudSet, surfaces
 from flowatlas_robotics.clouds import (
     PointUpsampler,
@@ -32,86 +36,12 @@ from flowatlas_robotics.clouds import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["UPSAMPLING", "CloudMethod", "CloudPreset", "Upsampling", "scores"]
+__all__ = ["UPSAMPLING", "Upsampling", "scores"]
 
 #: Steps of Euler's method at which every flow is tried.
 COUNTS = (1, 2, 4, 10)
 #: Points of the surface for each dense point, to measure distances from it.
 _SURFACE = 16
-#: Clouds in the picture.
-_SHOWN = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class CloudMethod(Method):
-    """How clouds are paired and drawn.
-
-    Attributes:
-        align: whether dense points are in the order of the least work from the interpolation.
-        jitter: noise on the interpolation, in units of the spacing of the sparse points.
-        evaluations: Euler steps, of the headline numbers.
-    """
-
-    align: bool = True
-    jitter: float = 0.02
-    evaluations: int = 4
-
-    def __post_init__(self) -> None:
-        require(self.jitter >= 0, "jitter", self.jitter, "0 or more")
-        require(self.evaluations >= 1, "evaluations", self.evaluations, "1 or more")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CloudPreset(Preset):
-    """Network and clouds.
-
-    Attributes:
-        width: of the network's features.
-        depth: times that points hear from each other.
-        sparse: points given.
-        factor: how many times as many are wanted.
-        shapes: generated, to learn from.
-        clouds: to learn from, of each shape in turn; a tenth of them for validation.
-        files: whether meshes are learned from and tried beside generated shapes.
-        The others are those of `Preset`; `samples` counts clouds of held-out shapes.
-    """
-
-    width: int = 64
-    depth: int = 2
-    sparse: int = 128
-    factor: int = 4
-    shapes: int = 200
-    clouds: int = 600
-    files: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("width", "depth"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        require(self.sparse >= 16, "sparse", self.sparse, "16 or more")
-        require(2 <= self.factor <= 5, "factor", self.factor, "from 2 to 5")
-        require(self.shapes >= 1, "shapes", self.shapes, "1 or more")
-        require(self.clouds >= 20, "clouds", self.clouds, "20 or more")
-        require(self.samples >= _SHOWN, "samples", self.samples, f"{_SHOWN} or more")
-
-
-CloudTask = Task[CloudMethod, CloudPreset]
-_CPU = CloudPreset(batch=8, lr=2e-3, steps=600, ema=0.98, samples=80, threads=1)
-_DEMO = replace(_CPU, width=32, sparse=64, clouds=200, steps=300, ema=0.97, samples=24, files=False)
-_GPU = replace(
-    _CPU,
-    width=128,
-    depth=4,
-    sparse=512,
-    shapes=2000,
-    clouds=10_000,
-    batch=32,
-    steps=20_000,
-    ema=0.999,
-    samples=200,
-    threads=None,
-    device="auto",
-)
 
 
 def scores(x: Tensor, dense: Tensor, surface: Tensor) -> dict[str, float]:
@@ -134,6 +64,7 @@ class Upsampling(SystemBenchmark[CloudMethod, CloudPreset, UpsamplingSystem]):
 
     name = "pointcloud/upsampling"
     summary = "four times as many points of a surface, on shapes that were held out"
+    measure = "earth mover's distance of another cloud of the surface, over that of the samples"
     data = (
         "superquadrics, rings and turned shapes of random proportions; presets cpu and gpu add the "
         "parts of Meta-World's objects, and try other objects of it, a bunny and a cow"
@@ -150,20 +81,8 @@ class Upsampling(SystemBenchmark[CloudMethod, CloudPreset, UpsamplingSystem]):
         "interpolation": "midpoints of neighbours",
         "exact": "another dense cloud of the surface",
     }
-    methods = {  # noqa: RUF012
-        method.name: method
-        for method in (
-            CloudMethod(
-                name="aligned", summary="from jittered midpoints, in the order of least work"
-            ),
-            CloudMethod(name="unaligned", summary="the same in random order", align=False),
-        )
-    }
-    presets = {  # noqa: RUF012
-        "demo": _DEMO,
-        "cpu": _CPU,
-        "gpu": _GPU,
-    }
+    methods = CLOUD_METHODS
+    presets = CLOUD_PRESETS
     metrics = (
         Metric("chamfer", "Chamfer x 1000"),
         Metric("emd", "earth mover's x 100"),
@@ -209,11 +128,10 @@ class Upsampling(SystemBenchmark[CloudMethod, CloudPreset, UpsamplingSystem]):
 
     def score(self, fitted: Fitted[UpsamplingSystem], task: CloudTask) -> Outcome:
         preset, count = task.preset, task.method.evaluations
-        generator = torch.Generator().manual_seed(task.seed + 1)
-        test = _clouds("test", preset.samples, preset.samples, task, generator)
-        points = test.dense.shape[1]
-        surface = uniform_clouds(test.surfaces, test.turns, _SURFACE * points, generator=generator)
-        again = even_clouds(test.surfaces, test.turns, points, generator=generator)
+        test, again = _measured(task)
+        generator = torch.Generator().manual_seed(task.seed + 2)
+        points = _SURFACE * test.dense.shape[1]
+        surface = uniform_clouds(test.surfaces, test.turns, points, generator=generator)
         drawn = {
             n: fitted.system.upsample(test.sparse, seed=task.seed, solver=Euler(n))
             for n in {*COUNTS, count}
@@ -228,7 +146,7 @@ class Upsampling(SystemBenchmark[CloudMethod, CloudPreset, UpsamplingSystem]):
             metrics |= {f"{name}/{key}": value for key, value in values.items()}
         metrics["seconds_training"] = fitted.seconds
         metrics["parameters"] = float(sum(p.numel() for p in fitted.system.network.parameters()))
-        shown = slice(0, _SHOWN)
+        shown = slice(0, LEAST)
         return Outcome(
             metrics=metrics,
             nfe=count,
@@ -245,6 +163,21 @@ class Upsampling(SystemBenchmark[CloudMethod, CloudPreset, UpsamplingSystem]):
             },
             notes={"shown": ", ".join(test.names[shown])},
         )
+
+    @property
+    def couplings(self) -> Mapping[str, str]:
+        # What is paired are the points of a cloud, not clouds.
+        return {"independent": "unaligned", "optimal transport": "aligned"}
+
+    def judge(self, task: CloudTask) -> Judge[UpsamplingSystem]:
+        test, again = _measured(task)
+        floor = float(earth_movers_distance(again, test.dense).mean())
+
+        def judged(system: UpsamplingSystem, solver: Solver) -> float:
+            x = system.upsample(test.sparse, seed=task.seed, solver=solver)
+            return floor / max(floor, float(earth_movers_distance(x, test.dense).mean()))
+
+        return judged
 
     def figures(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
         from flowatlas.plots import loss_curve
@@ -277,7 +210,7 @@ class Upsampling(SystemBenchmark[CloudMethod, CloudPreset, UpsamplingSystem]):
 def _network(preset: CloudPreset, seed: int) -> PointUpsampler:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return PointUpsampler(preset.width, preset.depth)
+        return PointUpsampler(preset.width, preset.depth, channels=preset.channels)
 
 
 def _part(rows: Mapping[str, Any], part: Tensor) -> dict[str, Any]:
@@ -294,6 +227,15 @@ def _clouds(
     preset = task.preset
     known = surfaces(part, shapes, files=preset.files, data_root=task.data_root)
     return CloudSet.of(known, count, preset.sparse, preset.factor, generator=generator)
+
+
+def _measured(task: CloudTask) -> tuple[CloudSet, Tensor]:
+    """Clouds of held-out shapes, and other dense clouds of the same surfaces."""
+    generator = torch.Generator().manual_seed(task.seed + 1)
+    count = task.preset.samples
+    test = _clouds("test", count, count, task, generator)
+    points = test.dense.shape[1]
+    return test, even_clouds(test.surfaces, test.turns, points, generator=generator)
 
 
 UPSAMPLING = Upsampling()

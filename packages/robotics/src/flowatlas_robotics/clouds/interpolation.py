@@ -14,8 +14,8 @@ __all__ = ["interpolate"]
 def interpolate(sparse: Tensor, factor: int = 4, *, neighbours: int = 8) -> Tensor:
     """The points and midpoints of neighbours, of which an even selection is kept.
 
-    Candidates are the points of the cloud and the midpoint of each with its nearest others, every
-    pair once; `farthest_points` selects `factor` times as many as there are points.
+    Candidates are the points of the cloud and the midpoint of each with its nearest others;
+    `farthest_points` selects `factor` times as many as there are points.
 
     Args:
         sparse: `(batch, n, 3)`.
@@ -48,12 +48,7 @@ def interpolate(sparse: Tensor, factor: int = 4, *, neighbours: int = 8) -> Tens
     count = sparse.shape[1]
     index = nearest(sparse, sparse, neighbours + 1)[..., 1:]
     middles = (sparse.unsqueeze(2) + gather(sparse, index)) / 2
-    own = torch.arange(count, device=sparse.device).view(1, -1, 1)
-    # A pair that is also found from its other end is counted from the lower number alone. A copy
-    # of the first point is selected last.
-    mutual = (gather(index, index) == own.unsqueeze(-1)).any(-1)
-    twice = mutual & (own > index)
-    middles = torch.where(twice.unsqueeze(-1), sparse[:, :1].unsqueeze(2), middles)
+    # Most midpoints are found from both ends: what lies on a point that was selected comes last.
     candidates = torch.cat([sparse, middles.flatten(1, 2)], 1)
     chosen = farthest_points(candidates, factor * count)
     return gather(candidates, chosen.unsqueeze(-1)).squeeze(2)

@@ -72,10 +72,10 @@ class UpsamplingSystem(System[UpsampledClouds]):
     name = "upsampling"
 
     network: PointUpsampler
-    jitter: float = 0.02
+    jitter: float = 0.005
     sparse: int = 128
     factor: int = 4
-    steps: int = 4
+    steps: int = 2
 
     def __post_init__(self) -> None:
         for name in ("sparse", "factor"):

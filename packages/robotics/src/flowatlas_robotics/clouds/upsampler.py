@@ -8,19 +8,20 @@ from torch.nn.functional import silu
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.field import Condition
 from flowatlas.networks import FourierTimeEmbedding, Pretrained
-from flowatlas_robotics.clouds.encoder import EdgeConvolution, PointEncoder
-from flowatlas_robotics.clouds.neighbours import nearest
+from flowatlas_robotics.clouds.vectors import Arrows, Neighbourhood, VectorConvolution
 
 __all__ = ["PointUpsampler"]
 
 
 class PointUpsampler(Pretrained):
-    """A field of clouds `(batch, n, 3)`, given sparse ones as the condition `"sparse"`.
+    r"""A field of clouds `(batch, n, 3)`, given sparse ones as the condition `"sparse"`.
 
-    Each point hears from the sparse points around it, whose features a `PointEncoder` makes, and
-    from the other moving points around it, so that they can keep apart. Equivariant to the order
-    of the points, invariant to that of the sparse ones, and equivariant to moving both; the field
-    is zero at first.
+    Each point hears from the sparse points around it, which have heard from each other, and from
+    the other moving points around it, so that they can keep apart. Its velocity is a sum of the
+    arrows that it has then, $v_i = \sum_c a_c(h_i) u_{ic}$.
+
+    Equivariant to the order of the points, to moving, turning and mirroring both clouds, and
+    invariant to the order of the sparse points; the field is zero at first.
 
     Distances enter as they are: give clouds a scale, such as `spacing(sparse)` = 1.
 
@@ -29,10 +30,11 @@ class PointUpsampler(Pretrained):
         depth: times that points hear from both.
         encoder_depth: convolutions among the sparse points.
         neighbours: of each point, in each cloud.
+        channels: arrows of each point.
 
     Raises:
         ConfigError: a setting below 1; at a call, no sparse clouds.
-        ShapeError: at a call, inputs that do not fit.
+        ShapeError: at a call, inputs that do not fit, or clouds of fewer points than neighbours.
 
     Example:
         ```python
@@ -44,19 +46,33 @@ class PointUpsampler(Pretrained):
     """
 
     def __init__(
-        self, width: int = 64, depth: int = 2, encoder_depth: int = 3, neighbours: int = 8
+        self,
+        width: int = 48,
+        depth: int = 2,
+        encoder_depth: int = 3,
+        neighbours: int = 8,
+        channels: int = 16,
     ) -> None:
         super().__init__()
-        if depth < 1:
-            raise ConfigError(f"depth: got {depth}; 1 or more.")
-        self.neighbours = neighbours
-        self.encoder = PointEncoder(width, encoder_depth, neighbours)
+        sizes = {
+            "width": width,
+            "depth": depth,
+            "encoder_depth": encoder_depth,
+            "neighbours": neighbours,
+            "channels": channels,
+        }
+        for name, size in sizes.items():
+            if size < 1:
+                raise ConfigError(f"{name}: got {size}; 1 or more.")
+        self.width, self.channels, self.neighbours = width, channels, neighbours
         self.time_embedding = FourierTimeEmbedding()
         self.time = nn.Linear(self.time_embedding.dim, width)
-        self.given = nn.ModuleList(EdgeConvolution(width) for _ in range(depth))
-        self.moving = nn.ModuleList(EdgeConvolution(width) for _ in range(depth))
+        self.encoder, self.given, self.moving = (
+            nn.ModuleList(VectorConvolution(width, channels) for _ in range(count))
+            for count in (encoder_depth, depth, depth)
+        )
         self.scales = nn.Linear(width, depth * width)
-        self.outputs = nn.Linear(width, 3)
+        self.outputs = nn.Linear(width, channels)
         for layer in (self.outputs, self.scales):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -78,15 +94,27 @@ class PointUpsampler(Pretrained):
                 f"x, t, sparse: got {tuple(x.shape)}, {tuple(t.shape)} and {tuple(sparse.shape)}; "
                 "need (batch, n, 3), (batch,) and (batch, m, 3)."
             )
-        given = self.encoder(sparse)
-        to_given = nearest(x, sparse, self.neighbours)
-        to_moving = nearest(x, x, self.neighbours)
-        e = silu(self.time(self.time_embedding(t).to(x.dtype)))
-        scales = self.scales(e).unsqueeze(1).chunk(len(self.given), -1)
-        h = e.unsqueeze(1).expand(-1, x.shape[1], -1)
+        known = self._encoded(sparse)
+        to_given = Neighbourhood.of(x, sparse, self.neighbours)
+        to_moving = Neighbourhood.of(x, x, self.neighbours)
+        e = silu(self.time(self.time_embedding(t).to(x.dtype))).unsqueeze(1)
+        scales = self.scales(e).chunk(len(self.given), -1)
+        vectors = x.new_zeros(*x.shape, self.channels)
+        state = Arrows(e.expand(-1, x.shape[1], -1), vectors)
         for hear, mingle, scale in zip(self.given, self.moving, scales, strict=True):
-            h = h + hear(h, x, given, sparse, to_given)
-            h = h * (1 + scale)
-            h = h + mingle(h, x, h, x, to_moving)
-        v: Tensor = self.outputs(silu(h))
+            state = state + hear(state, known, to_given)
+            state = Arrows(state.scalars * (1 + scale), state.vectors)
+            state = state + mingle(state, state, to_moving)
+        v: Tensor = (state.vectors * self.outputs(silu(state.scalars)).unsqueeze(2)).sum(-1)
         return v
+
+    def _encoded(self, sparse: Tensor) -> Arrows:
+        """Features of the sparse points, from each other."""
+        near = Neighbourhood.of(sparse, sparse, self.neighbours)
+        known = Arrows(
+            sparse.new_zeros(*sparse.shape[:2], self.width),
+            sparse.new_zeros(*sparse.shape, self.channels),
+        )
+        for layer in self.encoder:
+            known = known + layer(known, known, near)
+        return known
