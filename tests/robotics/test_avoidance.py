@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from flowatlas_robotics import (
     rollout,
 )
 from flowatlas_robotics.benchmarks.avoidance import AVOIDANCE, route_scores
+from flowatlas_robotics.benchmarks.policies import _milliseconds
 
 
 def untrained(action: float = 0.0) -> FlowPolicy:
@@ -103,7 +105,7 @@ def test_a_rollout_executes_what_was_predicted() -> None:
     for trial in trials:
         assert trial.best["collision"] == 1
         assert trial.best["success"] == 0
-        moves = np.diff(trial.observations[:, :2], axis=0)
+        moves = np.diff(trial.observations["state"][:, :2], axis=0)
         assert np.allclose(moves, [0.05, 0.0], atol=1e-4)
         # Eight actions are executed before each new look.
         assert len(trial.milliseconds) == math.ceil(len(moves) / 8)
@@ -116,8 +118,37 @@ def test_an_episode_does_not_depend_on_those_before_it() -> None:
     policy.normalizer.get_buffer("scale_action").fill_(0.3)
     both = rollout(policy, TwoRoutes(), 2, limit=20, reset_seeds=[7, 8], seed=4)
     again = rollout(policy, TwoRoutes(), 2, limit=20, reset_seeds=[9, 8], seed=4)
-    assert np.array_equal(both[1].observations, again[1].observations)
-    assert not np.array_equal(both[0].observations[1:], again[0].observations[1:])
+    first, second, other, same = (trial.observations["state"] for trial in (*both, *again))
+    assert np.array_equal(second, same)
+    assert not np.array_equal(first[1:], other[1:])
+
+
+class _Slow(FlowPolicy):
+    """Computes for 8 ms and waits for 60 before each answer."""
+
+    def predict_action(self, *args: object, **options: object) -> dict[str, torch.Tensor]:
+        begin = time.thread_time()
+        while time.thread_time() - begin < 0.008:
+            pass
+        time.sleep(0.06)
+        return super().predict_action(*args, **options)  # type: ignore[arg-type]
+
+
+def test_computing_and_waiting_are_told_apart() -> None:
+    """A core that another program has is waited for, as here by sleep."""
+    policy = _Slow({"state": 3}, 2, width=16, depth=1)
+    policy.fit_normalizer(
+        Episodes({"state": torch.randn(9, 3)}, torch.zeros(9, 2), torch.tensor([9]))
+    )
+    trial = rollout(policy, TwoRoutes(), 1, limit=40, reset_seeds=[0])[0]
+    assert len(trial.milliseconds) == len(trial.cpu_milliseconds) >= 5
+    for clock, computed in zip(trial.milliseconds, trial.cpu_milliseconds, strict=True):
+        assert clock >= computed + 55
+        assert computed >= 8
+    # The policy itself takes about a millisecond; the rest of the room is for slow machines.
+    assert min(trial.cpu_milliseconds) < 40
+    times = _milliseconds([trial, trial])
+    assert times["chunk_ms"] > times["chunk_cpu_ms"] + 50
 
 
 def test_bad_rollouts() -> None:

@@ -148,7 +148,7 @@ def test_a_file_that_is_another_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 def test_scores_of_known_trials() -> None:
     def trial(coverage: float) -> Trial:
         best = {"coverage": coverage, "is_success": float(coverage > 0.95)}
-        return Trial(best, np.zeros((1, 18)), (1.0,))
+        return Trial(best, {"state": np.zeros((1, 18))}, (1.0,), (1.0,))
 
     scores = coverage_scores([trial(0.475), trial(0.97)])
     assert math.isclose(scores["score"], 0.75)
