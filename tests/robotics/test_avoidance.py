@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,24 @@ def test_speed_is_limited_and_actions_are_checked() -> None:
             environment.step(wrong)
 
 
+def test_a_walk_has_one_route_and_an_end() -> None:
+    environment = TwoRoutes()
+    environment.reset(seed=2)
+    environment.place = np.array([0.99, environment.scene.obstacle[1] + 0.4])
+    *_, info = environment.step(np.array([1.0, 0.0]))
+    assert info["route"] == 1
+    # Behind the obstacle, and then below its middle.
+    for _ in range(10):
+        *_, info = environment.step(np.array([1.0, 0.0]))
+    for _ in range(16):
+        *_, info = environment.step(np.array([0.0, -1.0]))
+    assert environment.place[1] < environment.scene.obstacle[1]
+    assert info["route"] == 1
+    environment.reset(seed=2)
+    ends = [environment.step(np.zeros(2))[3] for _ in range(100)]
+    assert ends == [False] * 99 + [True]
+
+
 def test_demonstrators_toss_a_fair_coin_and_never_collide() -> None:
     episodes, routes = demonstrate_routes(400, seed=3)
     # Three standard deviations of 400 fair coins.
@@ -121,6 +141,42 @@ def test_an_episode_does_not_depend_on_those_before_it() -> None:
     first, second, other, same = (trial.observations["state"] for trial in (*both, *again))
     assert np.array_equal(second, same)
     assert not np.array_equal(first[1:], other[1:])
+    # Noise differs between episodes of one start, and between seeds.
+    twice = rollout(policy, TwoRoutes(), 2, limit=20, reset_seeds=[8, 8], seed=4)
+    anew = rollout(policy, TwoRoutes(), 2, limit=20, reset_seeds=[7, 8], seed=5)
+    assert np.array_equal(twice[1].observations["state"], second)
+    assert not np.array_equal(twice[0].observations["state"], second)
+    assert not np.array_equal(anew[1].observations["state"], second)
+
+
+class _Hill(gymnasium.Env[Any, Any]):
+    """Coverage rises for five steps and falls again; success comes at step 11, if ever."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,))
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
+
+    def __init__(self, succeeds: bool) -> None:
+        self.succeeds, self.steps = succeeds, 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        self.steps = 0
+        return np.zeros(3), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        success = self.succeeds and self.steps >= 11
+        info = {"success": success, "coverage": 1 - abs(self.steps - 5) / 10}
+        return np.full(3, float(self.steps)), 0.0, False, False, info
+
+
+def test_the_best_counts_and_success_or_the_limit_ends() -> None:
+    watch = ("success", "coverage")
+    late = rollout(untrained(), _Hill(False), 1, watch=watch, limit=13)[0]
+    assert late.best == {"success": 0.0, "coverage": 1.0}
+    assert late.observations["state"][:, 0].tolist() == list(range(14))
+    done = rollout(untrained(), _Hill(True), 1, watch=watch, limit=13)[0]
+    # In the middle of a chunk.
+    assert done.observations["state"][:, 0].tolist() == list(range(12))
 
 
 class _Slow(FlowPolicy):

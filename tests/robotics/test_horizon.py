@@ -129,6 +129,15 @@ def test_constant_dimensions_stay_at_zero_and_keep_their_unit(kind: str) -> None
     assert torch.allclose(nudged[1:], torch.full((2,), 1e-3), rtol=0, atol=2e-5)
 
 
+def test_a_constant_is_its_own_center_in_double_precision() -> None:
+    """The mean of three times 0.1 is not 0.1."""
+    x = torch.full((3, 1), 0.1, dtype=torch.float64)
+    assert x.mean() != 0.1
+    normalizer = Normalizer({"a": 1}, "standard").double()
+    normalizer.fit({"a": x})
+    assert (normalizer.normalize("a", x) == 0).all()
+
+
 @pytest.mark.parametrize("kind", ["limits", "standard"])
 def test_a_cloud_has_one_center_and_one_scale(kind: str) -> None:
     """All points of all steps as one set, whose shape is kept."""
