@@ -121,6 +121,22 @@ def test_what_is_sampled_is_what_was_trained() -> None:
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+def test_the_network_sees_scaled_observations() -> None:
+    episodes, made = demonstrations(), policy()
+    condition = made.batches(episodes)["condition"]
+    assert isinstance(condition, dict)
+    shapes = {name: tuple(value.shape) for name, value in condition.items()}
+    assert shapes == {"state": (40, 1, 2), "points": (40, 1, 12, 3)}
+    for value in condition.values():
+        assert torch.isclose(value.abs().max(), torch.tensor(1.0), atol=1e-5)
+    # Half the largest range of the cloud is the unit of all its axes.
+    points = episodes.observation["points"].flatten(0, 1)
+    unit = (points.amax(0) - points.amin(0)).max() / 2
+    seen = condition["points"][:, 0]
+    moved = (seen[3, 0] - seen[3, 1]) * unit
+    assert torch.allclose(moved, episodes.observation["points"][3].diff(dim=0)[0].neg(), atol=1e-5)
+
+
 def test_it_learns_what_only_the_points_tell() -> None:
     episodes = demonstrations(1500)
 
