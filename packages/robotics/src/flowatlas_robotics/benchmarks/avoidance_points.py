@@ -72,7 +72,7 @@ class AvoidancePoints(PolicyBenchmark):
     }
     presets = {  # noqa: RUF012
         "demo": replace(
-            _CPU, width=128, demonstrations=200, steps=1500, ema=0.99, lr=2e-3, samples=50
+            _CPU, width=128, demonstrations=200, steps=1000, ema=0.99, lr=2e-3, samples=50
         ),
         "cpu": _CPU,
         "gpu": replace(_CPU, demonstrations=2000, steps=20_000, samples=2000, device="auto"),
