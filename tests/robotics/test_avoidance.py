@@ -19,6 +19,7 @@ from flowatlas_robotics import (
     Episodes,
     FlowPolicy,
     PolicySystem,
+    Trial,
     TwoRoutes,
     demonstrate_routes,
     entropy,
@@ -26,6 +27,8 @@ from flowatlas_robotics import (
 )
 from flowatlas_robotics.benchmarks.avoidance import AVOIDANCE, route_scores
 from flowatlas_robotics.benchmarks.policies import _milliseconds
+from flowatlas_robotics.rollouts import as_state
+from flowatlas_robotics.routes import RouteEnvironment, Scene, demonstrate
 
 
 def untrained(action: float = 0.0) -> FlowPolicy:
@@ -203,8 +206,43 @@ def test_computing_and_waiting_are_told_apart() -> None:
         assert computed >= 8
     # The policy itself takes about a millisecond; the rest of the room is for slow machines.
     assert min(trial.cpu_milliseconds) < 40
-    times = _milliseconds([trial, trial])
-    assert times["chunk_ms"] > times["chunk_cpu_ms"] + 50
+
+
+def test_times_are_of_the_fastest_tenth_and_of_the_middle() -> None:
+    seen = {"state": np.zeros((1, 3))}
+    one = Trial({}, seen, tuple(range(10, 31)), tuple(range(21)))
+    assert _milliseconds([one]) == {"chunk_cpu_ms": 2.0, "chunk_ms": 20.0}
+    # Chunks count, and not trials.
+    other = Trial({}, seen, (100.0,) * 22, (100.0,) * 22)
+    assert _milliseconds([one, other])["chunk_ms"] == 100.0
+
+
+class _OftenTooFar(RouteEnvironment):
+    """Every other goal is further away than the longest walk."""
+
+    half_width = 1.0
+    scenes = 0
+
+    def draw_scene(self) -> Scene:
+        self.scenes += 1
+        far = np.array([2.0 + 7 * (self.scenes % 2), 0.0])
+        return Scene(np.zeros(2), np.array([1.0, 0.0]), 0.3, far)
+
+    def look(self) -> Any:
+        return self.place
+
+    def marks(self) -> tuple[()]:
+        return ()
+
+
+def test_walks_that_fail_are_left_out() -> None:
+    environment = _OftenTooFar()
+    episodes, routes = demonstrate(environment, 6, seed=0, noise=0.1, observe=as_state)
+    assert environment.scenes == 12
+    assert len(episodes) == len(routes) == 6
+    last = episodes.ends - 1
+    ends = episodes.observation["state"][last] + 0.05 * episodes.action[last]
+    assert ((ends - torch.tensor([2.0, 0.0])).norm(dim=1) < 0.1 + 1e-6).all()
 
 
 def test_bad_rollouts() -> None:

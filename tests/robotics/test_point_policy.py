@@ -137,6 +137,18 @@ def test_the_network_sees_scaled_observations() -> None:
     assert torch.allclose(moved, episodes.observation["points"][3].diff(dim=0)[0].neg(), atol=1e-5)
 
 
+def test_the_encoder_is_trained_with_the_rest() -> None:
+    made, episodes = policy(), demonstrations()
+    rows = made.batches(episodes)
+    x_1, condition = rows["x_1"], rows["condition"]
+    assert isinstance(x_1, torch.Tensor)
+    assert isinstance(condition, dict)
+    made.objective()(made.network, x_1, condition=condition).loss.backward()
+    grads = [parameter.grad for parameter in made.network.encoder.parameters()]
+    assert len(grads) == 6
+    assert all(grad is not None and grad.abs().max() > 0 for grad in grads)
+
+
 def test_it_learns_what_only_the_points_tell() -> None:
     episodes = demonstrations(1500)
 

@@ -201,10 +201,15 @@ def _split(episodes: Episodes) -> list[dict[str, Array]]:
 
 
 def _milliseconds(trials: Sequence[Trial]) -> dict[str, float]:
-    """Median times of a chunk: what was computed, and on the clock."""
+    """Times of a chunk: CPU time of the fastest tenth, and the median on the clock.
+
+    All chunks are the same work, and other programs can but slow it, by taking the core and by
+    taking the caches, which is CPU time of the policy: the fastest tenth have met the fewest.
+    """
+    computed = [one for trial in trials for one in trial.cpu_milliseconds]
     return {
-        "chunk_cpu_ms": statistics.median(one for t in trials for one in t.cpu_milliseconds),
-        "chunk_ms": statistics.median(one for t in trials for one in t.milliseconds),
+        "chunk_cpu_ms": float(np.quantile(computed, 0.1)),
+        "chunk_ms": statistics.median(one for trial in trials for one in trial.milliseconds),
     }
 
 
@@ -223,7 +228,7 @@ def times(counts: Sequence[int]) -> tuple[Metric, ...]:
     """Columns of success by evaluations, and of time."""
     return (
         *(Metric(f"success_{n}", f"success, {n} evaluations", "higher", 3) for n in counts),
-        Metric("chunk_cpu_ms", "ms of CPU time a chunk, median", "lower", 2),
+        Metric("chunk_cpu_ms", "ms of CPU time a chunk, fastest tenth", "lower", 2),
         Metric("chunk_ms", "ms a chunk on the clock, median", "lower", 2),
         Metric("seconds_training", "training, s", "", 0),
     )
