@@ -126,8 +126,7 @@ def test_a_predicted_chunk_has_no_noise_left() -> None:
     for evaluations in (1, 3):
         answer = policy.predict_action({"state": torch.zeros(9, 1, 3)}, evaluations=evaluations)
         assert (answer["action"] - 200).abs().max() < 1e-3
-    # The end of each chunk takes one evaluation beside those of its steps.
-    assert len(calls) == (1 + 1) + (3 + 1)
+    assert len(calls) == 1 + 3
 
 
 def test_a_chunk_does_not_depend_on_its_batch() -> None:

@@ -52,7 +52,7 @@ class ChunkPolicy(Pretrained):
         scaling: of the normaliser, `"limits"` or `"standard"`.
         prediction: what the network says, `"velocity"` or `"target"`, the chunk itself. A velocity
             has all of the noise to undo in it, which a small network learns late; a flow by targets
-            ends, with one evaluation more, on a chunk as the network makes it.
+            ends on a chunk as the network makes it.
         clouds: axes of clouds of points that are seen, by name.
         cloud_width: length of the vector that is made of each cloud, and of the layers before it.
 

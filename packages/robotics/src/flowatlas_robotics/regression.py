@@ -60,7 +60,7 @@ class RegressionPolicy(ChunkPolicy):
     """
 
     source = _Origin()
-    # A flow by targets ends with an evaluation at t = 1, of which this network knows nothing.
+    # From the point 0, the target is the velocity.
     predictions = ("velocity",)
     max_evaluations = 1
 

@@ -157,9 +157,7 @@ class PolicyBenchmark(SystemBenchmark[PolicyMethod, PolicyPreset, PolicySystem])
             "rival_rates": np.array([metrics[f"{name}/success"] for name in self.rivals]),
             **fitted.losses,
         }
-        # A flow by targets has one evaluation more, at its end.
-        extra = int(task.method.prediction == "target")
-        return Outcome(metrics=metrics, nfe=chosen + extra, arrays=arrays)
+        return Outcome(metrics=metrics, nfe=chosen, arrays=arrays)
 
     def figures(self, arrays: Mapping[str, Array], title: str) -> dict[str, Figure]:
         from flowatlas.plots import loss_curve
