@@ -45,8 +45,8 @@ def test_a_trial_keeps_a_frame_for_each_step() -> None:
         policy = FlowPolicy({"state": 3}, 2, width=16, depth=1)
         policy.fit_normalizer(Episodes({"state": torch.randn(9, 3)}, torch.rand(9, 2), _ends(9)))
     trial = rollout(policy, TwoRoutes("rgb_array"), 1, limit=12, reset_seeds=[0], frames=True)[0]
-    assert len(trial.frames) == len(trial.observations) == 13
-    for frame, seen in zip(trial.frames, trial.observations, strict=True):
+    assert len(trial.frames) == len(trial.observations["state"]) == 13
+    for frame, seen in zip(trial.frames, trial.observations["state"], strict=True):
         assert np.abs(blue(frame) - seen[:2]).max() < 0.005
     assert rollout(policy, TwoRoutes(), 1, limit=3, reset_seeds=[0])[0].frames == ()
     with pytest.raises(ConfigError, match="render_mode is None"):
@@ -84,7 +84,7 @@ def test_bad_animations(tmp_path: Path) -> None:
         save_gif([frame], tmp_path / "none" / "it.gif")
 
 
-@pytest.mark.parametrize("name", ["avoidance", "pusht", "metaworld-reach"])
+@pytest.mark.parametrize("name", ["avoidance", "avoidance-points", "pusht", "metaworld-reach"])
 def test_every_arena_can_be_filmed(name: str) -> None:
     pytest.importorskip({"pusht": "gym_pusht", "metaworld-reach": "metaworld"}.get(name, "PIL"))
     place = arena(name)
@@ -100,16 +100,22 @@ def test_every_arena_can_be_filmed(name: str) -> None:
     assert first.shape == later.shape == (*first.shape[:2], 3)
     assert 20 < np.any(first != later, -1).sum() < first.shape[0] * first.shape[1] / 2
     actions = torch.from_numpy(environment.action_space.sample()[None]).float()
-    policy = FlowPolicy({"state": len(seen)}, actions.shape[1], width=16, depth=1)
-    states = torch.from_numpy(seen[None]).float()
-    policy.fit_normalizer(Episodes({"state": states}, actions, _ends(1)))
+    rows = {
+        key: torch.from_numpy(value[None]).float() for key, value in place.observe(seen).items()
+    }
+    clouds = {key: value.shape[2] for key, value in rows.items() if value.ndim == 3}
+    size = rows["state"].shape[1]
+    policy = FlowPolicy({"state": size}, actions.shape[1], width=16, depth=1, clouds=clouds)
+    policy.fit_normalizer(Episodes(rows, actions, _ends(1)))
     plain = place.trials(policy, 2, seed=1)
     filmed = place.trials(policy, 2, seed=1, frames=True)
     for one, other in zip(plain, filmed, strict=True):
         # Nothing but the pictures depends on whether there are any.
-        assert np.array_equal(one.observations, other.observations)
-        assert len(other.frames) == len(other.observations)
-    assert not np.array_equal(plain[0].observations[0], plain[1].observations[0])
+        for key, values in one.observations.items():
+            assert np.array_equal(values, other.observations[key])
+        assert len(other.frames) == len(other.observations["state"])
+    first, second = (trial.observations["state"][0] for trial in plain)
+    assert not np.array_equal(first, second)
     assert set(plain[0].best) == set(place.watch)
 
 

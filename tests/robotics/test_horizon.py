@@ -89,6 +89,8 @@ def test_episodes_split_and_join() -> None:
         (torch.zeros(5, 1), torch.zeros(5, 1), [3], ShapeError, "ends: got"),
         (torch.zeros(5, 1), torch.zeros(5, 1), [3, 3, 5], ShapeError, "ends: got"),
         (torch.full((5, 1), torch.nan), torch.zeros(5, 1), [5], GeometryError, "state: .* NaN"),
+        (torch.zeros(5, 4, 3, 1), torch.zeros(5, 1), [5], ShapeError, "state: got shape"),
+        (torch.zeros(5, 4, 3), torch.zeros(5, 1, 1), [5], ShapeError, "action: got shape"),
     ],
 )
 def test_bad_episodes(
@@ -127,7 +129,48 @@ def test_constant_dimensions_stay_at_zero_and_keep_their_unit(kind: str) -> None
     assert torch.allclose(nudged[1:], torch.full((2,), 1e-3), rtol=0, atol=2e-5)
 
 
+def test_a_constant_is_its_own_center_in_double_precision() -> None:
+    """The mean of three times 0.1 is not 0.1."""
+    x = torch.full((3, 1), 0.1, dtype=torch.float64)
+    assert x.mean() != 0.1
+    normalizer = Normalizer({"a": 1}, "standard").double()
+    normalizer.fit({"a": x})
+    assert (normalizer.normalize("a", x) == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["limits", "standard"])
+def test_a_cloud_has_one_center_and_one_scale(kind: str) -> None:
+    """All points of all steps as one set, whose shape is kept."""
+    generator = torch.Generator().manual_seed(0)
+    sides, middle = torch.tensor([4.0, 1.0, 0.25]), torch.tensor([7.0, -3.0, 0.0])
+    cloud = torch.randn(30, 11, 3, generator=generator) * sides + middle
+    normalizer = Normalizer({"points": 3, "state": 2}, kind, clouds=("points",))
+    state = torch.stack([torch.arange(30.0), torch.arange(30.0) / 100], 1)
+    normalizer.fit({"points": cloud, "state": state})
+    z = normalizer.normalize("points", cloud)
+    # Distances among points are all divided by the same number.
+    ratio = torch.cdist(z[0], z[0]) / torch.cdist(cloud[0], cloud[0])
+    off = ~torch.eye(11, dtype=torch.bool)
+    assert torch.allclose(ratio[off], ratio[0, 1].expand(110), rtol=1e-4)
+    if kind == "limits":
+        assert torch.isclose(z.abs().max(), torch.tensor(1.0), atol=1e-5)
+        flat = z.flatten(0, 1)
+        assert torch.allclose(flat.amax(0), -flat.amin(0), atol=1e-5)
+    else:
+        assert torch.allclose(z.mean((0, 1)), torch.zeros(3), atol=1e-5)
+        assert torch.isclose(z.square().mean(), torch.tensor(1.0), atol=1e-5)
+    # Points may come in any number and order; states are scaled dimension by dimension as before.
+    fewer = normalizer.normalize("points", cloud[:, [5, 2]])
+    assert torch.equal(fewer, z[:, [5, 2]])
+    spread = normalizer.normalize("state", state).std(0)
+    assert torch.allclose(spread[0], spread[1], rtol=1e-4)
+
+
 def test_normalizer_errors() -> None:
+    with pytest.raises(ConfigError, match=r"sizes, clouds: got \['a.b'\]"):
+        Normalizer({"a.b": 1})
+    with pytest.raises(ConfigError, match=r"and \['b'\]; names must be"):
+        Normalizer({"a": 1}, clouds=("b",))
     with pytest.raises(ConfigError, match="kind: got 'robust'"):
         Normalizer({"a": 1}, "robust")
     normalizer = Normalizer({"a": 2})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,12 @@ import torch
 
 from flowatlas.benchmarks import run
 from flowatlas.errors import ConfigError
-from flowatlas_robotics import demonstrate_metaworld, metaworld_environment
+from flowatlas_robotics import (
+    FlowPolicy,
+    arena,
+    demonstrate_metaworld,
+    metaworld_environment,
+)
 
 pytest.importorskip("metaworld", reason="needs flowatlas-robotics[metaworld]")
 
@@ -43,6 +49,21 @@ def test_demonstrations_end_past_success_and_differ_by_seed() -> None:
     assert not torch.equal(goal[0], other.observation["state"][0, 36:])
     with pytest.raises(ConfigError, match="count, noise, after"):
         demonstrate_metaworld("reach-v3", 0)
+
+
+def test_trials_start_where_no_demonstration_did() -> None:
+    episodes, _ = demonstrate_metaworld("reach-v3", 2, seed=0)
+    policy = FlowPolicy({"state": 39}, 4, width=16, depth=1)
+    policy.fit_normalizer(episodes)
+    place = replace(arena("metaworld-reach"), limit=1)
+    trials = [place.trials(policy, 2, seed=seed) for seed in (0, 1)]
+    goals = np.stack([trial.observations["state"][0, 36:] for one in trials for trial in one])
+    taught = episodes.observation["state"][:, 36:].unique(dim=0).numpy()
+    every = np.concatenate([goals, taught])
+    # All six differ: those of trials among each other, between seeds, and from the demonstrations'.
+    apart = np.linalg.norm(every[:, None] - every, axis=-1) + np.eye(len(every))
+    assert len(every) == 6
+    assert apart.min() > 1e-3
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowatlas.errors import ConfigError, DataError, ShapeError
+from flowatlas.errors import ConfigError, DataError, GeometryError, ShapeError
 from flowatlas.solvers import RK4, Euler, Midpoint
 from flowatlas_robotics import (
     ChunkPolicy,
@@ -122,12 +122,11 @@ def test_a_predicted_chunk_has_no_noise_left() -> None:
     action = torch.linspace(100, 300, 50).unsqueeze(1)
     policy.fit_normalizer(Episodes({"state": torch.randn(50, 3)}, action, torch.tensor([50])))
     calls = []
-    policy.network.register_forward_hook(lambda *_: calls.append(1))
+    policy.network.chunks.register_forward_hook(lambda *_: calls.append(1))
     for evaluations in (1, 3):
         answer = policy.predict_action({"state": torch.zeros(9, 1, 3)}, evaluations=evaluations)
         assert (answer["action"] - 200).abs().max() < 1e-3
-    # The end of each chunk takes one evaluation beside those of its steps.
-    assert len(calls) == (1 + 1) + (3 + 1)
+    assert len(calls) == 1 + 3
 
 
 def test_a_chunk_does_not_depend_on_its_batch() -> None:
@@ -179,10 +178,21 @@ def test_bad_questions() -> None:
         small(RegressionPolicy, prediction="target")
     with pytest.raises(ConfigError, match="none of them may be 'action'"):
         FlowPolicy({"action": 3}, 1)
-    with pytest.raises(ConfigError, match="condition: got nothing"):
+    with pytest.raises(GeometryError, match=r"observation\['state'\]: contains NaN"):
+        policy.predict_action({"state": torch.full((1, 1, 3), torch.nan)})
+    with pytest.raises(ConfigError, match=r"observation: \['state'\] missing; got \[\]"):
         policy.network(torch.zeros(1, 1, 1), torch.zeros(1))
+    with pytest.raises(ConfigError, match=r"\['state'\] missing; got \['camera'\]"):
+        policy.fit_normalizer(Episodes({"camera": torch.zeros(2, 3)}, torch.zeros(2, 1), _end(2)))
+    chunks = policy.network.chunks
+    with pytest.raises(ConfigError, match="condition: got nothing"):
+        chunks(torch.zeros(1, 1, 1), torch.zeros(1))
     with pytest.raises(ShapeError, match="x, observation"):
-        policy.network(torch.zeros(1, 2, 1), torch.zeros(1), {"observation": torch.zeros(1, 3)})
+        chunks(torch.zeros(1, 2, 1), torch.zeros(1), {"observation": torch.zeros(1, 3)})
+
+
+def _end(steps: int) -> torch.Tensor:
+    return torch.tensor([steps])
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (7, 10), (50, 50), (49, 50)])

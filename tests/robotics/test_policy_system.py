@@ -34,17 +34,17 @@ def test_it_comes_back_and_acts_the_same(tmp_path: Path) -> None:
     assert isinstance(again, PolicySystem)
     drawn = made.draw(2, seed=2, frames=False)
     for one, other in zip(drawn, again.draw(2, seed=2), strict=True):
-        assert np.array_equal(one.observations, other.observations)
+        assert np.array_equal(one.observations["state"], other.observations["state"])
     # Steps are stored, and solvers obeyed; the seed chooses starts and noise.
-    expected = made.draw(1, seed=2)[0].observations
+    expected = made.draw(1, seed=2)[0].observations["state"]
     for same in (made.draw(1, seed=2, solver=Euler(3)), system(evaluations=3).draw(1, seed=2)):
-        assert np.array_equal(same[0].observations, expected)
+        assert np.array_equal(same[0].observations["state"], expected)
     for different in (
         made.draw(1, seed=1),
         made.draw(1, seed=2, solver=Midpoint(3)),
         system(evaluations=1).draw(1, seed=2),
     ):
-        assert not np.array_equal(different[0].observations, expected)
+        assert not np.array_equal(different[0].observations["state"], expected)
     films = again.write(tmp_path / "films", count=2, seed=2)
     assert [film.name for film in films] == ["000.gif", "001.gif"]
     with Image.open(films[0]) as film:
@@ -54,7 +54,7 @@ def test_it_comes_back_and_acts_the_same(tmp_path: Path) -> None:
         for i in range(film.n_frames):  # type: ignore[attr-defined]
             film.seek(i)
             total += film.info["duration"]
-    assert total == 1000 + 50 * (len(drawn[0].observations) - 1)
+    assert total == 1000 + 50 * (len(drawn[0].observations["state"]) - 1)
 
 
 def test_what_is_damaged_or_missing_is_named(tmp_path: Path) -> None:

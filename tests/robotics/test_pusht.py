@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import pytest
 import torch
 
 from flowatlas.benchmarks import run
+from flowatlas.benchmarks.contract import Task
 from flowatlas.data.dataset import DataSet
 from flowatlas.data.files import where
 from flowatlas.errors import DataError, ShapeError
+from flowatlas.solvers import Euler
 from flowatlas_robotics import (
     PUSHT,
     Episodes,
+    PolicySystem,
     load_pusht,
     mirrored_pusht,
     pusht_coverage,
@@ -148,7 +152,7 @@ def test_a_file_that_is_another_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 def test_scores_of_known_trials() -> None:
     def trial(coverage: float) -> Trial:
         best = {"coverage": coverage, "is_success": float(coverage > 0.95)}
-        return Trial(best, np.zeros((1, 18)), (1.0,))
+        return Trial(best, {"state": np.zeros((1, 18))}, (1.0,), (1.0,))
 
     scores = coverage_scores([trial(0.475), trial(0.97)])
     assert math.isclose(scores["score"], 0.75)
@@ -156,9 +160,30 @@ def test_scores_of_known_trials() -> None:
     assert scores["success"] == 0.5
 
 
+def test_the_benchmark_learns_in_the_mirror_too(episodes: Episodes, tmp_path: Path) -> None:
+    preset = replace(PUSH_T.preset("cpu"), demonstrations=20)
+    task = Task(method=PUSH_T.method(None), preset=preset, seed=0, directory=tmp_path)
+    train, validation = PUSH_T.demonstrations(task)
+    assert (len(train), len(validation)) == (36, 2)
+    kept, _ = episodes.split(20)
+    assert torch.equal(train.action[: len(train.action) // 2], kept.split(18)[0].action)
+    assert torch.equal(validation.action, kept.split(18)[1].action)
+
+
+def test_quality_is_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best = {"coverage": 0.475, "is_success": 0.0}
+    trial = Trial(best, {"state": np.zeros((1, 18))}, (1.0,), (1.0,))
+    monkeypatch.setattr(PolicySystem, "draw", lambda *_, **__: [trial])
+    task = Task(method=PUSH_T.method(None), preset=PUSH_T.preset("cpu"), seed=0, directory=tmp_path)
+    system = PolicySystem.__new__(PolicySystem)
+    assert math.isclose(PUSH_T.judge(task)(system, Euler(1)), 0.5)
+    assert PUSH_T.couplings == {"independent": "target"}
+
+
 def test_the_benchmark_runs(episodes: Episodes, tmp_path: Path) -> None:
     tiny = {"steps": 5, "samples": 1, "demonstrations": 4, "width": 16, "depth": 1}
     result = run(PUSH_T, preset="cpu", output=tmp_path, settings=tiny)
+    assert result.nfe == PUSH_T.method(None).evaluations == 4
     scores = {name: value for name, value in result.metrics.items() if value is not None}
     assert 0 <= scores["coverage"] <= scores["score"] <= 1
     assert 0.5 < scores["demonstrations/coverage"] < 1

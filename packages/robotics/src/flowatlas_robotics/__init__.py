@@ -1,8 +1,9 @@
 """Flow matching for robot motion.
 
 Policies that answer an observation with a chunk of actions (`FlowPolicy`, beside
-`RegressionPolicy`), their windows and scales (`Episodes`, `Horizon`, `Normalizer`), their trial in
-an environment (`rollout`, `proportion`, `entropy`), a task with two right answers (`TwoRoutes`),
+`RegressionPolicy`) and may see clouds of points (`CloudEncoder`), their windows and scales
+(`Episodes`, `Horizon`, `Normalizer`), their trial in an environment (`rollout`, `proportion`,
+`entropy`), tasks with two right answers (`TwoRoutes`, and `PointRoutes`, seen as points),
 Meta-World with its scripted experts, Push-T with its demonstrations by people (`load_pusht`), the
 manifolds of revolute joints, of poses over time and of parts to be put together, and `unwrap`,
 which turns angles into commands.
@@ -26,10 +27,17 @@ from flowatlas_robotics.metaworld import METAWORLD_TASKS as METAWORLD_TASKS
 from flowatlas_robotics.metaworld import demonstrate_metaworld as demonstrate_metaworld
 from flowatlas_robotics.metaworld import metaworld_environment as metaworld_environment
 from flowatlas_robotics.network import ChunkMLP as ChunkMLP
+from flowatlas_robotics.network import SeeingMLP as SeeingMLP
 from flowatlas_robotics.normalizer import Normalizer as Normalizer
+from flowatlas_robotics.observation import CloudEncoder as CloudEncoder
+from flowatlas_robotics.observation import ObservationEncoder as ObservationEncoder
+from flowatlas_robotics.observation import StateEncoder as StateEncoder
+from flowatlas_robotics.point_routes import PointRoutes as PointRoutes
+from flowatlas_robotics.point_routes import (
+    demonstrate_point_routes as demonstrate_point_routes,
+)
 from flowatlas_robotics.policy import ChunkPolicy as ChunkPolicy
 from flowatlas_robotics.policy import FlowPolicy as FlowPolicy
-from flowatlas_robotics.policy import RegressionPolicy as RegressionPolicy
 from flowatlas_robotics.policy_system import PolicySystem as PolicySystem
 from flowatlas_robotics.pusht import PUSHT as PUSHT
 from flowatlas_robotics.pusht import load_pusht as load_pusht
@@ -37,6 +45,7 @@ from flowatlas_robotics.pusht import mirrored_pusht as mirrored_pusht
 from flowatlas_robotics.pusht import pusht_coverage as pusht_coverage
 from flowatlas_robotics.pusht import pusht_environment as pusht_environment
 from flowatlas_robotics.pusht import pusht_state as pusht_state
+from flowatlas_robotics.regression import RegressionPolicy as RegressionPolicy
 from flowatlas_robotics.rollouts import Trial as Trial
 from flowatlas_robotics.rollouts import rollout as rollout
 from flowatlas_robotics.statistics import Proportion as Proportion

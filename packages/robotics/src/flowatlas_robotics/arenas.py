@@ -17,9 +17,10 @@ from flowatlas.solvers import Solver
 from flowatlas_robotics.avoidance import TwoRoutes
 from flowatlas_robotics.films import discs
 from flowatlas_robotics.metaworld import METAWORLD_TASKS, metaworld_environment
+from flowatlas_robotics.point_routes import PointRoutes
 from flowatlas_robotics.policy import ChunkPolicy
 from flowatlas_robotics.pusht import pusht_environment
-from flowatlas_robotics.rollouts import Trial, rollout
+from flowatlas_robotics.rollouts import Observe, Trial, as_named, as_state, rollout
 
 __all__ = ["ARENAS", "Arena", "arena"]
 
@@ -38,6 +39,7 @@ class Arena:
         held_out: seeds of trials begin here, far from those of demonstrations.
         reseeds: whether each trial has a seed of its own, or the environment one for all.
         rate: of films, frames per second.
+        observe: from its observations to arrays by the policy's names.
 
     Example:
         ```python
@@ -54,6 +56,7 @@ class Arena:
     held_out: int = 10_000
     reseeds: bool = False
     rate: float = 20.0
+    observe: Observe = as_state
 
     def trials(
         self,
@@ -89,6 +92,7 @@ class Arena:
                 reset_seeds=range(first, first + count) if self.reseeds else None,
                 evaluations=evaluations,
                 solver=solver,
+                observe=self.observe,
                 frames=frames,
             )
         finally:
@@ -141,6 +145,10 @@ def _avoidance(seed: int, render: bool) -> Environment:
     return TwoRoutes("rgb_array" if render else None)
 
 
+def _avoidance_points(seed: int, render: bool) -> Environment:
+    return PointRoutes("rgb_array" if render else None)
+
+
 def _pusht(seed: int, render: bool) -> Environment:
     return pusht_environment(render=render)
 
@@ -161,6 +169,15 @@ ARENAS = {
             limit=100,
             held_out=1_000_000,
             reseeds=True,
+        ),
+        Arena(
+            name="avoidance-points",
+            make=_avoidance_points,
+            watch=("success", "collision", "route"),
+            limit=100,
+            held_out=1_000_000,
+            reseeds=True,
+            observe=as_named,
         ),
         Arena(
             name="pusht",

@@ -67,7 +67,7 @@ class Episodes:
     """Demonstrations one after the other.
 
     Attributes:
-        observation: by name, `(steps, size)`.
+        observation: by name, `(steps, size)`, or `(steps, points, axes)` for clouds of points.
         action: `(steps, size)`; row i is what was done after observation i.
         ends: `(episodes,)`, integers: one past the last step of each.
 
@@ -82,11 +82,12 @@ class Episodes:
 
     def __post_init__(self) -> None:
         steps = len(self.action)
+        most = {**dict.fromkeys(self.observation, 3), "action": 2}
         for name, value in [*self.observation.items(), ("action", self.action)]:
-            if value.ndim != 2 or len(value) != steps:
+            if not 2 <= value.ndim <= most[name] or len(value) != steps:
                 raise ShapeError(
                     f"{name}: got shape {tuple(value.shape)}; it must be ({steps}, size), a row "
-                    "for each action."
+                    f"for each action; observed clouds are ({steps}, points, axes)."
                 )
             if not torch.isfinite(value).all():
                 raise GeometryError(
@@ -141,7 +142,7 @@ class Windows:
     """What was seen, and the chunk of actions that went with it.
 
     Attributes:
-        observation: by name, `(windows, T_o, size)`.
+        observation: by name, `(windows, T_o, size)`, or `(windows, T_o, points, axes)`.
         action: `(windows, T_p, size)`.
     """
 

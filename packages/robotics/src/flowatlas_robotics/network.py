@@ -1,4 +1,4 @@
-"""The network of a policy: what was seen, a noisy chunk and a time make the chunk's velocity."""
+"""The network of a policy: what was seen, a noisy chunk and a time make a prediction."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.field import Condition
 from flowatlas.networks.time_embedding import FourierTimeEmbedding
 from flowatlas.networks.trunk import ResidualTrunk
+from flowatlas_robotics.observation import ObservationEncoder
 
-__all__ = ["ChunkMLP"]
+__all__ = ["ChunkMLP", "SeeingMLP"]
 
 
 class ChunkMLP(nn.Module):
@@ -71,3 +72,49 @@ class ChunkMLP(nn.Module):
             )
         out: Tensor = self.trunk([x.flatten(1), seen], [self.time_embedding(t)])
         return out.view_as(x)
+
+
+class SeeingMLP(nn.Module):
+    """A `ChunkMLP` and the encoder of what it sees, which are trained as one.
+
+    A chunk takes many evaluations of `chunks`, and one of `encoder`: who samples calls them one
+    after the other.
+
+    Args:
+        encoder: of observations.
+        chunks: that sees as many features as the encoder makes.
+
+    Raises:
+        ConfigError: at a call, an observation that is missing.
+        ShapeError: features and chunks that do not fit together; at a call, other inputs.
+
+    Example:
+        ```python
+        from flowatlas_robotics import ChunkMLP, ObservationEncoder, SeeingMLP
+
+        encoder = ObservationEncoder(2, {"state": 4}, {"points": 3}, width=16)
+        chunks = ChunkMLP(16, 2, observation=encoder.features, width=32, depth=2)
+        seen = {"state": torch.randn(5, 2, 4), "points": torch.randn(5, 2, 100, 3)}
+        v = SeeingMLP(encoder, chunks)(torch.randn(5, 16, 2), torch.rand(5), seen)
+        ```
+    """
+
+    def __init__(self, encoder: ObservationEncoder, chunks: ChunkMLP) -> None:
+        super().__init__()
+        if encoder.features != chunks.observation:
+            raise ShapeError(
+                f"encoder, chunks: {encoder.features} features are made and {chunks.observation} "
+                "seen; these numbers must be equal."
+            )
+        self.encoder, self.chunks = encoder, chunks
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+        """Prediction, shaped as x.
+
+        Args:
+            x: `(batch, steps, action)`.
+            t: `(batch,)`.
+            condition: what was seen, as the encoder takes it.
+        """
+        out: Tensor = self.chunks(x, t, {"observation": self.encoder(condition or {})})
+        return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +24,17 @@ class Normalizer(nn.Module):
     sensor that was still is not blown up, and z is zero on the data. Scales are buffers, so they
     are saved and moved with the policy.
 
+    Of a cloud of points all points have the same c and s, and s is one number for all axes, the
+    largest half range or the root mean square of the deviations: shapes are not distorted.
+
     Args:
-        sizes: number of dimensions by name.
+        sizes: number of dimensions by name; of clouds, their axes.
         kind: `"limits"` or `"standard"`.
+        clouds: which of the names are clouds.
 
     Raises:
-        ConfigError: another kind, no names, sizes below 1; at a call, a name that it does not have,
-            or scales that were never fitted.
+        ConfigError: another kind, no names or such as are no identifiers, sizes below 1, unknown
+            clouds; at a call, a name that it does not have, or scales that were never fitted.
 
     Example:
         ```python
@@ -44,13 +48,21 @@ class Normalizer(nn.Module):
 
     fitted: Tensor
 
-    def __init__(self, sizes: Mapping[str, int], kind: str = "limits") -> None:
+    def __init__(
+        self, sizes: Mapping[str, int], kind: str = "limits", clouds: Collection[str] = ()
+    ) -> None:
         super().__init__()
         if kind not in KINDS:
             raise ConfigError(f"kind: got {kind!r}; allowed are {' and '.join(KINDS)}.")
         if not sizes or min(sizes.values()) < 1:
             raise ConfigError(f"sizes: got {dict(sizes)}; it names at least one, each 1 or more.")
-        self.sizes, self.kind = dict(sizes), kind
+        odd = [name for name in sizes if not name.isidentifier()]
+        if odd or not set(clouds) <= set(sizes):
+            raise ConfigError(
+                f"sizes, clouds: got {list(sizes)} and {list(clouds)}; names must be identifiers, "
+                "and clouds be among them."
+            )
+        self.sizes, self.kind, self.clouds = dict(sizes), kind, frozenset(clouds)
         self.register_buffer("fitted", torch.tensor(False))
         for name, size in sizes.items():
             self.register_buffer(f"center_{name}", torch.zeros(size))
@@ -61,7 +73,8 @@ class Normalizer(nn.Module):
         """Choose the scales.
 
         Args:
-            data: by name, `(..., size)`; all names of the normaliser and no other.
+            data: by name, `(..., size)`, of clouds `(..., points, axes)`; all names of the
+                normaliser and no other.
 
         Raises:
             ConfigError: names that are missing or unknown.
@@ -86,6 +99,9 @@ class Normalizer(nn.Module):
                 center, scale = (low + high) / 2, (high - low) / 2
             else:
                 center, scale = rows.mean(0), rows.std(0, correction=0)
+            if name in self.clouds:
+                one = scale.amax() if self.kind == "limits" else scale.square().mean().sqrt()
+                scale = one.expand_as(scale)
             # A constant's mean may differ from it in the last bit.
             center = torch.where(scale < CONSTANT, rows[0], center)
             self.get_buffer(f"center_{name}").copy_(center)
@@ -123,4 +139,5 @@ class Normalizer(nn.Module):
             )
 
     def extra_repr(self) -> str:
-        return f"{self.sizes}, kind={self.kind!r}"
+        clouds = f", clouds={sorted(self.clouds)}" if self.clouds else ""
+        return f"{self.sizes}, kind={self.kind!r}{clouds}"

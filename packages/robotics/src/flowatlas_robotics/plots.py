@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +19,15 @@ __all__ = ["coverage_steps", "film_strips", "hands", "routes", "success_curve"]
 Array = NDArray[Any]
 
 
-def success_curve(counts: Array, rates: Array, *, regression: float, title: str = "") -> Figure:
+def success_curve(
+    counts: Array, rates: Array, *, rivals: Mapping[str, float], title: str = ""
+) -> Figure:
     """Success against evaluations of the network for a chunk, with intervals.
 
     Args:
         counts: `(n,)`, evaluations.
         rates: `(n, 3)`, success and the two ends of its interval.
-        regression: success of the policy trained by least squares.
+        rivals: success of other policies, by name.
         title: of the picture.
     """
     with style():
@@ -42,7 +45,8 @@ def success_curve(counts: Array, rates: Array, *, regression: float, title: str 
             capsize=3,
             label="flow",
         )
-        axes.axhline(regression, color=BASELINE, ls="--", lw=1.2, label="least squares")
+        for (name, rate), dashes in zip(rivals.items(), cycle(("--", ":", "-.")), strict=False):
+            axes.axhline(rate, color=BASELINE, ls=dashes, lw=1.2, label=name)
         axes.set(
             xscale="log",
             ylim=(-0.02, 1.05),
@@ -57,7 +61,13 @@ def success_curve(counts: Array, rates: Array, *, regression: float, title: str 
     return made
 
 
-def routes(panels: Mapping[str, Array], *, center: float = 1.0, radius: float = 0.3) -> Figure:
+def routes(
+    panels: Mapping[str, Array],
+    *,
+    center: float = 1.0,
+    radius: float = 0.3,
+    labels: tuple[str, str] = ("along the way, m", "to the side, m"),
+) -> Figure:
     """Paths past a round obstacle, side by side.
 
     Args:
@@ -65,6 +75,7 @@ def routes(panels: Mapping[str, Array], *, center: float = 1.0, radius: float = 
             end of each.
         center: of the obstacle along the way.
         radius: of it.
+        labels: of the two axes.
     """
     from matplotlib.patches import Circle
 
@@ -78,8 +89,8 @@ def routes(panels: Mapping[str, Array], *, center: float = 1.0, radius: float = 
                 hit = np.hypot(real[-1, 0] - center, real[-1, 1]) < radius
                 colour = DATA if hit else MODEL
                 axes.plot(real[:, 0], real[:, 1], color=colour, lw=0.7, alpha=0.6)
-            axes.set(aspect="equal", xlabel="along the way, m", title=heading)
-        all_axes[0].set_ylabel("to the side, m")
+            axes.set(aspect="equal", xlabel=labels[0], title=heading)
+        all_axes[0].set_ylabel(labels[1])
     return made
 
 

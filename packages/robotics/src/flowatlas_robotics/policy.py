@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from flowatlas.errors import ConfigError, ShapeError
+from flowatlas.errors import ConfigError, GeometryError, ShapeError
 from flowatlas.networks.hub import Pretrained
 from flowatlas.objectives import FlowMatching
 from flowatlas.paths import AffinePath
 from flowatlas.sampling import sample
 from flowatlas.solvers import Euler, Solver
 from flowatlas.sources import Source
-from flowatlas.time_samplers import TimeSampler
 from flowatlas_robotics.horizon import Episodes, Horizon, Windows, windows
-from flowatlas_robotics.network import ChunkMLP
+from flowatlas_robotics.network import ChunkMLP, SeeingMLP
 from flowatlas_robotics.normalizer import Normalizer
+from flowatlas_robotics.observation import ObservationEncoder
 
-__all__ = ["ChunkPolicy", "FlowPolicy", "RegressionPolicy"]
+__all__ = ["ChunkPolicy", "FlowPolicy"]
 
 #: None (the global generator), one generator, or one per sample.
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -43,7 +43,7 @@ class ChunkPolicy(Pretrained):
     ```
 
     Args:
-        observation: sizes of what is seen, by name.
+        observation: sizes of states that are seen, by name.
         action: size of an action.
         horizon: steps seen, predicted and executed.
         width: of the network's hidden layers.
@@ -52,10 +52,13 @@ class ChunkPolicy(Pretrained):
         scaling: of the normaliser, `"limits"` or `"standard"`.
         prediction: what the network says, `"velocity"` or `"target"`, the chunk itself. A velocity
             has all of the noise to undo in it, which a small network learns late; a flow by targets
-            ends, with one evaluation more, on a chunk as the network makes it.
+            ends on a chunk as the network makes it.
+        clouds: axes of clouds of points that are seen, by name.
+        cloud_width: length of the vector that is made of each cloud, and of the layers before it.
 
     Raises:
-        ConfigError: sizes or numbers below 1, an observation called "action", another prediction.
+        ConfigError: sizes or numbers below 1, no observation or one called "action", another
+            prediction.
 
     Attributes:
         source: the law of noise; a standard Gaussian if None.
@@ -78,30 +81,40 @@ class ChunkPolicy(Pretrained):
         evaluations: int | None = None,
         scaling: str = "limits",
         prediction: str = "velocity",
+        clouds: Mapping[str, int] | None = None,
+        cloud_width: int = 64,
     ) -> None:
         super().__init__()
+        clouds = clouds or {}
         if prediction not in self.predictions:
             raise ConfigError(
                 f"prediction: got {prediction!r}; {type(self).__name__} may predict "
                 f"{' or '.join(self.predictions)}."
             )
         self.path = AffinePath(source=self.source, prediction=prediction)
-        if "action" in observation or not observation:
+        if "action" in {*observation, *clouds} or not {*observation, *clouds}:
             raise ConfigError(
-                f"observation: got {sorted(observation)}; it needs at least one name, and none of "
-                "them may be 'action'."
+                f"observation, clouds: got {sorted(observation)} and {sorted(clouds)}; at least "
+                "one name is needed, and none of them may be 'action'."
             )
         default = int(min(4, self.max_evaluations))
         self.evaluations = self._allowed(default if evaluations is None else evaluations)
         self.horizon = Horizon(*horizon)
-        self.sizes, self.action = dict(observation), action
-        self.normalizer = Normalizer({**observation, "action": action}, scaling)
-        self.network = ChunkMLP(
-            self.horizon.prediction,
-            action,
-            observation=self.horizon.observation * sum(observation.values()),
-            width=width,
-            depth=depth,
+        encoder = ObservationEncoder(
+            self.horizon.observation, observation, clouds, width=cloud_width
+        )
+        self.sizes, self.clouds, self.action = dict(observation), dict(clouds), action
+        sizes = {**observation, **clouds, "action": action}
+        self.normalizer = Normalizer(sizes, scaling, tuple(clouds))
+        self.network = SeeingMLP(
+            encoder,
+            ChunkMLP(
+                self.horizon.prediction,
+                action,
+                observation=encoder.features,
+                width=width,
+                depth=depth,
+            ),
         )
 
     @abstractmethod
@@ -109,8 +122,14 @@ class ChunkPolicy(Pretrained):
         """What the network is trained by."""
 
     def fit_normalizer(self, episodes: Episodes) -> None:
-        """Choose the scales of observations and actions by all steps of demonstrations."""
-        self.normalizer.fit({**episodes.observation, "action": episodes.action})
+        """Choose the scales of observations and actions by all steps of demonstrations.
+
+        Raises:
+            ConfigError: demonstrations that miss an observation of the policy.
+        """
+        names = self._names(episodes.observation)
+        seen = {name: episodes.observation[name] for name in names}
+        self.normalizer.fit({**seen, "action": episodes.action})
 
     def batches(self, episodes: Episodes) -> dict[str, object]:
         """All windows of demonstrations, normalised: what `TensorData` serves to `fit`.
@@ -125,32 +144,48 @@ class ChunkPolicy(Pretrained):
         }
 
     def encode(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Observations as the network's condition.
+        """Observations as the network's condition: those that the policy was built for, scaled.
 
         Args:
-            observation: by name, `(batch, T_o, size)`.
+            observation: by name, `(batch, T_o, size)`, clouds `(batch, T_o, points, axes)`.
 
         Raises:
             ConfigError: a name is missing.
-            ShapeError: a shape that does not fit.
+            ShapeError: a shape that does not fit, a cloud without points.
+            GeometryError: NaN or infinity.
         """
-        missing = sorted(set(self.sizes) - set(observation))
+        names, steps = self._names(observation), self.horizon.observation
+        batch = observation[names[0]].shape[:1]
+        seen = {}
+        for name in names:
+            value = observation[name]
+            if name in self.clouds:
+                points = value.shape[2] if value.ndim == 4 else 0
+                told, shape = "points, ", (*batch, steps, max(1, points), self.clouds[name])
+            else:
+                told, shape = "", (*batch, steps, self.sizes[name])
+            if value.shape != shape:
+                raise ShapeError(
+                    f"observation[{name!r}]: got shape {tuple(value.shape)}; it must be "
+                    f"(batch, {steps}, {told}{shape[-1]}), the last {steps} steps, oldest first."
+                )
+            seen[name] = self.normalizer.normalize(name, value)
+            if not torch.isfinite(seen[name]).all():
+                raise GeometryError(
+                    f"observation[{name!r}]: contains NaN or infinity. Leave out points that were "
+                    "not seen; do not act on sensors that failed."
+                )
+        return seen
+
+    def _names(self, observation: Mapping[str, Tensor]) -> list[str]:
+        names = [*self.sizes, *self.clouds]
+        missing = sorted(set(names) - set(observation))
         if missing:
             raise ConfigError(
                 f"observation: {missing} missing; got {sorted(observation)}, and the policy was "
-                f"built for {sorted(self.sizes)}. Pass all of them."
+                f"built for {sorted(names)}. Pass all of them."
             )
-        parts, seen = [], self.horizon.observation
-        batch = next(iter(observation.values())).shape[:1]
-        for name, size in self.sizes.items():
-            value = observation[name]
-            if value.shape != (*batch, seen, size):
-                raise ShapeError(
-                    f"observation[{name!r}]: got shape {tuple(value.shape)}; it must be "
-                    f"(batch, {seen}, {size}), the last {seen} steps, oldest first."
-                )
-            parts.append(self.normalizer.normalize(name, value).flatten(1))
-        return {"observation": torch.cat(parts, 1)}
+        return names
 
     @torch.no_grad()
     def predict_action(
@@ -164,8 +199,9 @@ class ChunkPolicy(Pretrained):
         """The actions to execute now, and all that were predicted.
 
         Args:
-            observation: by name, `(batch, T_o, size)`, oldest first; names that the policy was not
-                built for are ignored.
+            observation: by name, `(batch, T_o, size)`, clouds `(batch, T_o, points, axes)` with
+                any number of points, oldest first; names that the policy was not built for are
+                ignored.
             evaluations: Euler steps; those of the constructor if None.
             solver: any other way along the path, instead of `evaluations`.
             generator: one, or one per sample: then a chunk does not depend on its batch.
@@ -178,15 +214,15 @@ class ChunkPolicy(Pretrained):
             ConfigError: a name is missing; the normaliser was not fitted; both evaluations and a
                 solver.
             ShapeError: a shape that does not fit.
+            GeometryError: an observation with NaN or infinity.
         """
         chosen = self._solver(evaluations, solver)
-        condition = self.encode(observation)
-        seen = condition["observation"]
+        seen = self.network.encoder(self.encode(observation))
         z = sample(
-            self.network,
+            self.network.chunks,
             self.path,
             shape=(len(seen), self.horizon.prediction, self.action),
-            condition=condition,
+            condition={"observation": seen},
             solver=chosen,
             dtype=seen.dtype,
             device=seen.device,
@@ -239,56 +275,3 @@ class FlowPolicy(ChunkPolicy):
 
     def objective(self) -> FlowMatching:
         return FlowMatching(self.path)
-
-
-class _Origin(Source):
-    """The point 0."""
-
-    def sample(
-        self,
-        shape: Sequence[int],
-        *,
-        generator: Generators = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        return torch.zeros(tuple(shape), dtype=dtype, device=device)
-
-
-class _AtStart(TimeSampler):
-    """t = 0."""
-
-    def quantile(self, u: Tensor) -> Tensor:
-        return torch.zeros_like(u)
-
-    def log_prob(self, t: Tensor) -> Tensor:
-        return torch.where(t == 0, torch.inf, -torch.inf)
-
-
-class RegressionPolicy(ChunkPolicy):
-    r"""The mean chunk, by least squares: what a flow is compared with.
-
-    It is the flow whose source is the point 0 and that knows only t = 0: its velocity there is
-    $E[a | o]$, and one Euler step adds it to 0. Network, normaliser and training are those of
-    `FlowPolicy`. Where several answers are right, their mean may be none.
-
-    Args: those of `ChunkPolicy`.
-
-    Raises:
-        ConfigError: more than one evaluation, here or at a call.
-
-    Example:
-        ```python
-        from flowatlas_robotics import RegressionPolicy
-
-        assert RegressionPolicy({"state": 2}, action=2, width=32, depth=2).evaluations == 1
-        ```
-    """
-
-    source = _Origin()
-    # A flow by targets ends with an evaluation at t = 1, of which this network knows nothing.
-    predictions = ("velocity",)
-    max_evaluations = 1
-
-    def objective(self) -> FlowMatching:
-        return FlowMatching(self.path, time_sampler=_AtStart())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,11 +18,11 @@ from flowatlas.errors import ConfigError
 from flowatlas.solvers import Solver
 from flowatlas_robotics.policy import ChunkPolicy
 
-__all__ = ["Trial", "rollout"]
+__all__ = ["Observe", "Trial", "as_named", "as_state", "rollout"]
 
 Array = NDArray[Any]
 #: How an observation of the environment is named for the policy.
-Observe = Callable[[Array], Mapping[str, Array]]
+Observe = Callable[[Any], Mapping[str, Array]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +31,28 @@ class Trial:
 
     Attributes:
         best: of each watched entry of `info`, the largest value over the episode.
-        observations: `(steps + 1, size)`, as the environment gave them.
-        milliseconds: of each chunk, from observation to actions.
+        observations: by the policy's names, `(steps + 1, ...)`.
+        milliseconds: of each chunk on the clock, from observation to actions.
+        cpu_milliseconds: of each chunk, what the calling thread computed: time in which another
+            program had its core is left out, and so is what further threads computed.
         frames: pictures `(height, width, 3)` of each step, if they were asked for.
     """
 
     best: Mapping[str, float]
-    observations: Array
+    observations: Mapping[str, Array]
     milliseconds: tuple[float, ...]
+    cpu_milliseconds: tuple[float, ...]
     frames: tuple[Array, ...] = ()
 
 
-def _as_state(observation: Array) -> Mapping[str, Array]:
+def as_state(observation: Array) -> Mapping[str, Array]:
+    """An observation that is one array, by the name "state"."""
     return {"state": observation}
+
+
+def as_named(observation: Mapping[str, Array]) -> Mapping[str, Array]:
+    """An observation of a `gymnasium.spaces.Dict`, which has names already."""
+    return observation
 
 
 def rollout(
@@ -58,7 +67,7 @@ def rollout(
     reset_seeds: Sequence[int] | None = None,
     evaluations: int | None = None,
     solver: Solver | None = None,
-    observe: Observe = _as_state,
+    observe: Observe = as_state,
     frames: bool = False,
 ) -> list[Trial]:
     """Episodes one after the other: look, predict a chunk, execute its part, look again.
@@ -68,7 +77,7 @@ def rollout(
 
     Args:
         policy: trained; its mode (train or eval) is left alone.
-        environment: of gymnasium's interface, with single float observations.
+        environment: of gymnasium's interface.
         episodes: how many.
         watch: entries of `info` to keep the best value of.
         stop: the entry of `info` that ends an episode when it is true; it must be watched.
@@ -78,7 +87,8 @@ def rollout(
             own randomness.
         evaluations: of the network for a chunk, as `predict_action` takes them.
         solver: likewise.
-        observe: from an observation to the policy's names.
+        observe: from an observation to arrays by the policy's names; the whole of it is "state" if
+            nothing else is said.
         frames: whether to keep what `environment.render()` shows of each step.
 
     Raises:
@@ -120,7 +130,7 @@ def rollout(
 def _episode(
     policy: ChunkPolicy,
     environment: gymnasium.Env[Any, Any],
-    first: Array,
+    first: Any,
     watch: Sequence[str],
     stop: str,
     limit: int,
@@ -130,25 +140,26 @@ def _episode(
     frames: bool,
 ) -> Trial:
     length = policy.horizon.observation
-    history: deque[Array] = deque([first] * length, maxlen=length)
+    observations = [observe(first)]
+    history: deque[Mapping[str, Array]] = deque(observations * length, maxlen=length)
     best = dict.fromkeys(watch, -np.inf)
-    observations, milliseconds = [first], []
+    milliseconds: list[float] = []
+    computed: list[float] = []
     pictures: list[Any] = [environment.render()] if frames else []
     device = policy.normalizer.fitted.device
     ended = False
     while not ended:
-        begin = time.perf_counter()
-        steps = [observe(one) for one in history]
+        begin, spent = time.perf_counter(), time.thread_time()
         batch = {
-            name: torch.from_numpy(np.stack([step[name] for step in steps])[None])
-            .float()
-            .to(device)
-            for name in steps[0]
+            name: torch.from_numpy(stacked[None]).float().to(device)
+            for name, stacked in _stacked(history).items()
         }
         actions = answer(batch, generator=generator)["action"][0].cpu().numpy()
         milliseconds.append(1000 * (time.perf_counter() - begin))
+        computed.append(1000 * (time.thread_time() - spent))
         for action in actions:
-            seen, _, terminated, truncated, info = environment.step(action)
+            given, _, terminated, truncated, info = environment.step(action)
+            seen = observe(given)
             history.append(seen)
             observations.append(seen)
             if frames:
@@ -160,4 +171,11 @@ def _episode(
             ended = terminated or truncated or best[stop] > 0 or len(observations) > limit
             if ended:
                 break
-    return Trial(best, np.stack(observations), tuple(milliseconds), tuple(pictures))
+    return Trial(
+        best, _stacked(observations), tuple(milliseconds), tuple(computed), tuple(pictures)
+    )
+
+
+def _stacked(steps: Iterable[Mapping[str, Array]]) -> dict[str, Array]:
+    steps = list(steps)
+    return {name: np.stack([step[name] for step in steps]) for name in steps[0]}

@@ -92,8 +92,9 @@ class Avoidance(PolicyBenchmark):
             "demonstrations/entropy": entropy(routes) / math.log(2),
         }
 
-    def drawn(self, states: Array) -> Array:
+    def drawn(self, seen: Mapping[str, Array]) -> Array:
         """Places relative to the obstacle's height."""
+        states = seen["state"]
         return np.stack([states[:, 0], states[:, 1] - states[:, 2]], 1)
 
     def picture(self, panels: Mapping[str, Array], title: str) -> dict[str, Figure]:

@@ -82,9 +82,9 @@ class MetaWorld(PolicyBenchmark):
         )
         return {"expert/success": count / (count + failed)}
 
-    def drawn(self, states: Array) -> Array:
+    def drawn(self, seen: Mapping[str, Array]) -> Array:
         """Places of the hand."""
-        return states[:, :3]
+        return seen["state"][:, :3]
 
     def picture(self, panels: Mapping[str, Array], title: str) -> dict[str, Figure]:
         from flowatlas_robotics.plots import hands

@@ -84,6 +84,8 @@ class PushT(PolicyBenchmark):
     }
     methods = {name: METHODS[name] for name in ("target", "flow")}  # noqa: RUF012
     counts = (1, 4, 10)
+    judged = "score"
+    measure = "score of trials: best coverage over 0.95, at most 1"
     metrics = (
         Metric("score", "score", "higher", 3),
         Metric("coverage", "best coverage", "higher", 3),
@@ -116,9 +118,9 @@ class PushT(PolicyBenchmark):
             "demonstrations/score": float(np.minimum(best / _ENOUGH, 1).mean()),
         }
 
-    def drawn(self, states: Array) -> Array:
+    def drawn(self, seen: Mapping[str, Array]) -> Array:
         """Coverage over time."""
-        return pusht_coverage(states)[:, None]
+        return pusht_coverage(seen["state"])[:, None]
 
     def picture(self, panels: Mapping[str, Array], title: str) -> dict[str, Figure]:
         from flowatlas_robotics.plots import coverage_steps

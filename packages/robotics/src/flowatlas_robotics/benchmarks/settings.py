@@ -41,6 +41,7 @@ class PolicyPreset(Preset):
     Attributes:
         width: units of each hidden layer.
         depth: hidden layers.
+        cloud_width: of the encoder of clouds of points, where they are observed.
         demonstrations: episodes to learn from; a tenth of them, at least one, for validation.
         The others are those of `Preset`; `samples` counts trials of each policy.
     """
@@ -48,10 +49,11 @@ class PolicyPreset(Preset):
     width: int = 512
     depth: int = 4
     demonstrations: int = 50
+    cloud_width: int = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "depth"):
+        for name in ("width", "depth", "cloud_width"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(self.demonstrations >= 2, "demonstrations", self.demonstrations, "2 or more")
 
