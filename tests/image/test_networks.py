@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ from flowatlas_image.networks.unet import _Attention as PlaceAttention
 from flowatlas_image.networks.unet import _Block as ConvolutionBlock
 
 Make = Callable[..., Pretrained]
+N = TypeVar("N", bound=nn.Module)
 
 
 def unet(event: tuple[int, ...] = (2, 8, 12), **arguments: Any) -> UNet:
@@ -34,7 +35,7 @@ def dit(event: tuple[int, ...] = (2, 8, 12), **arguments: Any) -> DiT:
 NETWORKS = pytest.mark.parametrize("make", [unet, dit])
 
 
-def awake(network: nn.Module, seed: int = 0) -> nn.Module:
+def awake(network: N, seed: int = 0) -> N:
     """The same with weights that are nowhere zero."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
