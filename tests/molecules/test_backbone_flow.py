@@ -18,7 +18,6 @@ from flowatlas_molecules import (
     BackboneGeometry,
     PaddedChains,
     atoms_from_frames,
-    backbone_data,
     backbone_objective,
     backbone_path,
     pad_chains,
@@ -167,6 +166,29 @@ def test_geometry_is_zero_for_the_truth_and_counts_late_times_alone(batch: Padde
         BackboneGeometry(-1.0)
 
 
+def test_geometry_is_its_formula_one_pair_at_a_time(batch: PaddedChains) -> None:
+    """Atoms of 22 residues, moved at random: pairs within 6 angstrom, in units of ten."""
+    x_1 = {name: value[1:2] for name, value in truth(batch).items()}
+    path = backbone_path()
+    t = torch.tensor([0.7])
+    sample = path.sample(path.draw(x_1, generator=seeded()), x_1, t)
+    sample = replace(sample, exists=dict.fromkeys(x_1, batch.mask[1:2]))
+    moves = torch.randn(x_1["translation"].shape, generator=seeded(2))
+    found = BackboneGeometry(2.5, 0.5)(sample, {**x_1, "translation": x_1["translation"] + moves})
+    true = atoms_from_frames(x_1["rotation"], x_1["translation"])[0, :22, :3].double()
+    moved = true + moves[0, :22].unsqueeze(1)
+    true, moved = true.reshape(-1, 3), moved.reshape(-1, 3)
+    errors = []
+    for a in range(66):
+        for b in range(66):
+            far = float((true[a] - true[b]).norm())
+            if far < 6.0:
+                errors.append((float((moved[a] - moved[b]).norm()) - far) ** 2 / 100)
+    place = float((moved - true).square().sum(-1).mean()) / 100
+    expected = 2.5 / 2 / 0.3**2 * (place + sum(errors) / len(errors))
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
 def test_chains_drawn_by_seeds_of_their_own_do_not_depend_on_the_batch() -> None:
     torch.manual_seed(0)
     model = FrameTransformer(width=16, pair_width=8, depth=1, heads=2)
@@ -185,12 +207,6 @@ def test_chains_drawn_by_seeds_of_their_own_do_not_depend_on_the_batch() -> None
         assert chain.atoms[:, 1].mean(0).abs().max() < 1e-3
     with pytest.raises(ConfigError, match="positive numbers"):
         sample_backbones(model, [])
-
-
-def test_data_has_the_names_of_the_path(batch: PaddedChains) -> None:
-    for residues in (False, True):
-        data = backbone_data(batch, batch, residues=residues, batch_size=2)
-        assert set(data.train.data["x_1"]) == set(backbone_path(residues=residues).components)
 
 
 def test_types_and_frames_learn_together(batch: PaddedChains) -> None:

@@ -79,7 +79,12 @@ class BackboneBenchmark(SystemBenchmark[BackboneMethod, BackbonePreset, Backbone
         chains = _chains(task)
         torch.manual_seed(task.seed)
         network = FrameTransformer(
-            preset.width, preset.pair_width, preset.depth, preset.heads, residues=method.residues
+            preset.width,
+            preset.pair_width,
+            preset.depth,
+            preset.heads,
+            neighbors=preset.neighbors,
+            residues=method.residues,
         )
         fitted = fit_network(
             network,
