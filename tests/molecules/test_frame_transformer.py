@@ -127,7 +127,6 @@ def test_what_is_left_to_say_shrinks_with_the_time_that_is_left() -> None:
     $(1 - t) / \sqrt{(1 - t)^2 + t^2}$, and so are the halves of the tangents of turns.
     """
     model, x = network(), {k: v for k, v in state(1).items() if k != "residue"}
-    model.time = nn.Sequential()
     model.time.forward = lambda t: torch.ones(len(t), 32)  # type: ignore[method-assign]
     assert torch.allclose(model(x, torch.ones(1))["rotation"], x["rotation"], atol=1e-5)
     model.blocks = model.blocks[:1]

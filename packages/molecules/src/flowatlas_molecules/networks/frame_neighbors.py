@@ -104,7 +104,8 @@ class FrameNeighbors(nn.Module):
 
         def of(x: Tensor) -> Tensor:
             """Values of the neighbours, `(batch, n, k, ...)`."""
-            return x.flatten(0, 1)[rows].unflatten(0, near.shape)
+            found: Tensor = x.flatten(0, 1)[rows].unflatten(0, near.shape)
+            return found
 
         v = torch.einsum("bnji,bnkj->bnki", rotation, of(translation) - translation.unsqueeze(2))
         relative = rotation.mT.unsqueeze(2) @ of(rotation)
