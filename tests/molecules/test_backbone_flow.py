@@ -235,9 +235,9 @@ def test_overfits_one_protein_of_a_hundred_residues() -> None:
     target = Backbone(globin.atoms[:100], globin.sequence[:100])
     data = pad_chains(4 * [target])
     torch.manual_seed(0)
-    model = FrameTransformer(width=64, depth=4)
+    model = FrameTransformer(width=64, depth=2)
     objective = backbone_objective(geometry=1.0)
-    steps, lr, generator = 3100, 2e-3, seeded()
+    steps, lr, generator = 2500, 2e-3, seeded()
     optimizer = torch.optim.AdamW(model.parameters(), lr)
     for step in range(steps):
         for group in optimizer.param_groups:
@@ -249,4 +249,5 @@ def test_overfits_one_protein_of_a_hundred_residues() -> None:
         optimizer.step()
     chains = sample_backbones(model, 4 * [100], solver=Euler(steps=50), generator=seeded(1))
     rmsd = torch.stack([superposed_rmsd(c.atoms[:, 1], target.atoms[:, 1]) for c in chains])
+    print(f"C-alpha RMSD of four samples: {rmsd.min():.3f} to {rmsd.max():.3f} angstrom")
     assert rmsd.max() < 1.0, rmsd
