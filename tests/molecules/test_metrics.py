@@ -13,6 +13,7 @@ from flowatlas.errors import ConfigError, ShapeError
 from flowatlas_molecules import Backbone, chain_from_torsions, read_structure
 from flowatlas_molecules.metrics import (
     backbone_metrics,
+    composition_distance,
     handedness,
     radius_of_gyration,
     secondary_structure,
@@ -95,6 +96,17 @@ def test_tm_score_is_the_mean_of_both_norms(real: list[Backbone]) -> None:
     expected = (1 + 60 / len(whole)) / 2
     assert tm_score(piece, whole) == pytest.approx(expected, abs=1e-3)
     assert tm_score(whole, piece) == pytest.approx(expected, abs=1e-3)
+
+
+def test_composition_is_compared_by_total_variation() -> None:
+    def chains(*sequences: str) -> list[Backbone]:
+        return [Backbone(torch.zeros(len(one), 4, 3), one) for one in sequences]
+
+    assert composition_distance(chains("AAG", "G"), chains("GA")) == 0.0
+    assert composition_distance(chains("AAAG"), chains("AGGG")) == pytest.approx(0.5)
+    assert composition_distance(chains("AA"), chains("VL")) == pytest.approx(1.0)
+    assert composition_distance(chains("AX"), chains("A")) == 0.0
+    assert math.isnan(composition_distance(chains("XX"), chains("A")))
 
 
 def line(*places: float) -> Backbone:

@@ -20,7 +20,7 @@ from flowatlas_molecules.benchmarks.backbone_settings import (
     BackboneMethod,
     BackbonePreset,
 )
-from flowatlas_molecules.metrics import backbone_metrics
+from flowatlas_molecules.metrics import backbone_metrics, composition_distance
 from flowatlas_molecules.networks import FrameTransformer
 from flowatlas_molecules.packaged import packaged_chains
 from flowatlas_molecules.plots import backbone_angles, chain_gallery
@@ -47,8 +47,9 @@ class BackboneBenchmark(SystemBenchmark[BackboneMethod, BackbonePreset, Backbone
         "Chains are split by sequence cluster, 15 % of them held out as test. Samples have lengths "
         "drawn from those of test chains. Every number is printed beside that of the held-out "
         "chains, of as many training chains, and of chains of ideal bonds whose torsions are drawn "
-        "independently from training residues. Designability needs the weights of a folding "
-        "network and is not measured."
+        "independently from training residues. Residue types, where they flow along, are compared "
+        "with those of the held-out chains by total variation. Designability needs the weights of "
+        "a folding network and is not measured."
     )
     baselines = {  # noqa: RUF012
         "heldout": "held-out real chains",
@@ -68,6 +69,7 @@ class BackboneBenchmark(SystemBenchmark[BackboneMethod, BackbonePreset, Backbone
         Metric("handedness", "right-handed", ""),
         Metric("compactness", "Rg / expected", ""),
         Metric("tm_diversity", "1 - TM", ""),
+        Metric("composition", "residues, TV", "lower"),
         Metric("seconds_training", "training, s", "", 0),
     )
 
@@ -129,6 +131,10 @@ class BackboneBenchmark(SystemBenchmark[BackboneMethod, BackbonePreset, Backbone
             for prefix, group in sets.items()
             for name, value in backbone_metrics(group, pairs=preset.pairs, seed=task.seed).items()
         }
+        if system.network.residues:
+            for prefix in ("", "train/"):
+                found = composition_distance(sets[prefix], chains.test)
+                metrics[f"{prefix}composition"] = found
         metrics["seconds_training"] = fitted.seconds
         metrics["parameters"] = float(sum(p.numel() for p in system.network.parameters()))
         notes = {
