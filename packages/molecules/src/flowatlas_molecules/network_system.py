@@ -23,6 +23,11 @@ class NetworkSystem(System[list[S]]):
     """A system of one network and a few numbers, whose samples are a list, drawn by Euler steps.
 
     ```python
+    from dataclasses import dataclass
+    from flowatlas_molecules import Backbone
+    from flowatlas_molecules.network_system import NetworkSystem
+    from flowatlas_molecules.networks import FrameTransformer
+
     @dataclass(frozen=True, kw_only=True)
     class Chains(NetworkSystem[Backbone]):
         name = "chains"
