@@ -91,7 +91,7 @@ def kept(call: Callable[[], Tensor]) -> float:
 
 def measure(length: int, repeats: int) -> Row:
     torch.manual_seed(0)
-    network = FrameTransformer(width=64, pair_width=32, depth=4, heads=8)
+    network = FrameTransformer(width=64, pair_width=32, depth=2, heads=8)
     objective, manifold = backbone_objective(), BackboneFrames()
     path = backbone_path().with_schedule(rotation=Exponential(10.0))
     x_0, x_1 = frames(length, 0), frames(length, 1)

@@ -1,6 +1,7 @@
-"""Draws docs/figures/molecules.png from a run of the demo of `molecules/backbone`.
+"""Draws docs/figures/molecules.png and molecules_cpu.png from runs of `molecules/backbone`.
 
 flowatlas bench run molecules/backbone --preset demo --set max_seconds=none --output runs/molecules
+flowatlas bench run molecules/backbone --preset cpu --output runs/molecules
 python docs/_molecules_figure.py runs/molecules
 """
 
@@ -14,8 +15,10 @@ import numpy as np
 from flowatlas.plots import save
 from flowatlas_molecules.benchmarks.backbone import BACKBONE
 
-RUN = "runs/molecules-backbone/frames-demo-0/arrays.npz"
+FIGURES = Path(__file__).parent / "figures"
 
-with np.load(Path(sys.argv[1]) / RUN) as arrays:
-    pictures = BACKBONE.figures(dict(arrays), "molecules/backbone, demo")
-save(next(iter(pictures.values())), Path(__file__).parent / "figures" / "molecules.png", dpi=90)
+for preset, name in (("demo", "molecules.png"), ("cpu", "molecules_cpu.png")):
+    run = Path(sys.argv[1]) / f"runs/molecules-backbone/frames-{preset}-0/arrays.npz"
+    with np.load(run) as arrays:
+        pictures = BACKBONE.figures(dict(arrays), f"molecules/backbone, {preset}")
+    save(next(iter(pictures.values())), FIGURES / name, dpi=90)

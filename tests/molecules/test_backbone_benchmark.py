@@ -46,6 +46,13 @@ def test_every_method_trains_samples_and_scores(method: str, tmp_path: Path) -> 
     assert spacing == pytest.approx(result.metrics["ca_spacing"], abs=1e-3)
     types = {letter for chain in chains for letter in chain.sequence}
     assert (types == {"G"}) == (method != "codesign")
+    shares = [result.metrics.get(f"{prefix}composition") for prefix in ("", "train/")]
+    if method == "codesign":
+        assert shares[0] is not None
+        assert shares[1] is not None
+        assert 0 < shares[1] < shares[0] <= 1
+    else:
+        assert shares == [None, None]
     system = BackboneSystem.load(folder / "system")
     assert system.network.residues == (method == "codesign")
     again = system.draw(3, seed=0)

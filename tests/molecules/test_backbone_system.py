@@ -37,6 +37,7 @@ def test_it_comes_back_and_draws_the_same(tmp_path: Path) -> None:
     made = system(rotation_rate=4.0)
     again = load_system(made.save(tmp_path / "made"))
     assert isinstance(again, BackboneSystem)
+    assert not any(p.requires_grad for p in again.network.parameters())
     drawn = made.draw(4, seed=2)
     assert {len(chain) for chain in drawn} <= {6, 9}
     assert all(same(a, b) for a, b in zip(drawn, again.draw(4, seed=2), strict=True))

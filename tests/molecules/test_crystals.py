@@ -226,6 +226,17 @@ def test_batches_hold_every_crystal_and_give_it_back() -> None:
         pad_crystals([])
 
 
+def test_atoms_beyond_the_cell_come_back_into_it() -> None:
+    """Samples of a flow may have gone around: coordinates of crystals are in [0, 1)."""
+    batch = pad_crystals(ideal_perovskites()[:1])
+    state = dict(batch.state)
+    around = torch.tensor([[[1.0, 0.0, -2.0]]]).expand_as(state["fractional"])
+    state["fractional"] = state["fractional"] + 0.25 + around
+    (found,) = to_crystals(state, batch.elements, batch.mask)
+    expected = (batch.state["fractional"][0] + 0.25).remainder(1.0)
+    assert torch.allclose(found.fractional, expected, atol=1e-6)
+
+
 def test_ions_of_ideal_perovskites_touch_and_do_not_overlap() -> None:
     crystals = ideal_perovskites()
     assert len({tuple(crystal.elements.tolist()) for crystal in crystals}) == len(crystals) == 540

@@ -119,6 +119,35 @@ def test_at_first_the_prediction_is_the_centred_state() -> None:
     assert torch.allclose(found["translation"], centred, atol=1e-4)
 
 
+def test_what_is_left_to_say_shrinks_with_the_time_that_is_left() -> None:
+    r"""Updates are as large as the spread of the data given the state; at t = 1 there are none.
+
+    The second half of every block is silenced, and the first of all but one, so that there is one
+    update. If the network does not read the time, moves are in proportion to
+    $(1 - t) / \sqrt{(1 - t)^2 + t^2}$, and so are the halves of the tangents of turns.
+    """
+    model, x = network(), {k: v for k, v in state(1).items() if k != "residue"}
+    model.time.forward = lambda t: torch.ones(len(t), 32)  # type: ignore[method-assign]
+    assert torch.allclose(model(x, torch.ones(1))["rotation"], x["rotation"], atol=1e-5)
+    model.blocks = model.blocks[:1]
+    again = model.blocks[0].update_again.last  # type: ignore[union-attr]
+    near = model.blocks[0].near.push  # type: ignore[union-attr]
+    for layer in (again, near):
+        nn.init.zeros_(layer.weight)  # type: ignore[union-attr, arg-type]
+        nn.init.zeros_(layer.bias)  # type: ignore[union-attr, arg-type]
+    centred = x["translation"] - x["translation"].mean(1, keepdim=True)
+    moves, turns = [], []
+    for t in (0.0, 0.5, 0.9, 1.0):
+        found = model(x, torch.tensor([t]))
+        moves.append(found["translation"] - centred)
+        turns.append((SO3().dist(found["rotation"], x["rotation"]) / 2).tan())
+    assert moves[0].abs().max() > 0.1
+    assert turns[0].min() > 0.01
+    for move, turn, share in zip(moves, turns, (1.0, 0.5**0.5, 0.1 / 0.82**0.5, 0.0), strict=True):
+        assert torch.allclose(move, share * moves[0], atol=1e-4)
+        assert torch.allclose(turn, share * turns[0], rtol=1e-3, atol=1e-3)
+
+
 def test_attention_is_softmax_of_minus_squared_distances() -> None:
     """Against the distances themselves, one pair at a time, in float64."""
     torch.manual_seed(0)

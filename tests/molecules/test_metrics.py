@@ -13,6 +13,7 @@ from flowatlas.errors import ConfigError, ShapeError
 from flowatlas_molecules import Backbone, chain_from_torsions, read_structure
 from flowatlas_molecules.metrics import (
     backbone_metrics,
+    composition_distance,
     handedness,
     radius_of_gyration,
     secondary_structure,
@@ -86,6 +87,52 @@ def test_tm_score_of_the_same_of_a_kin_and_of_a_mirror_image(real: list[Backbone
     assert tm_score(first, moved) == pytest.approx(1.0, abs=1e-6)
     assert 0.5 < tm_score(first, real[1]) < 0.98
     assert tm_score(first, ideal(-120.0, 130.0, 147)) < 0.4
+
+
+def test_tm_score_is_the_mean_of_both_norms(real: list[Backbone]) -> None:
+    """A piece fits into its chain: 1 by its own length, its share of it by the other's."""
+    whole = real[0]
+    piece = Backbone(whole.atoms[:60], whole.sequence[:60])
+    expected = (1 + 60 / len(whole)) / 2
+    assert tm_score(piece, whole) == pytest.approx(expected, abs=1e-3)
+    assert tm_score(whole, piece) == pytest.approx(expected, abs=1e-3)
+
+
+def test_composition_is_compared_by_total_variation() -> None:
+    def chains(*sequences: str) -> list[Backbone]:
+        return [Backbone(torch.zeros(len(one), 4, 3), one) for one in sequences]
+
+    assert composition_distance(chains("AAG", "G"), chains("GA")) == 0.0
+    assert composition_distance(chains("AAAG"), chains("AGGG")) == pytest.approx(0.5)
+    assert composition_distance(chains("AA"), chains("VL")) == pytest.approx(1.0)
+    assert composition_distance(chains("AX"), chains("A")) == 0.0
+    assert math.isnan(composition_distance(chains("XX"), chains("A")))
+
+
+def line(*places: float) -> Backbone:
+    """CA along a line; C and N where their bond is right."""
+    ca = torch.zeros(len(places), 3)
+    ca[:, 0] = torch.tensor(places)
+    atoms = ca.unsqueeze(1).repeat(1, 4, 1)
+    atoms[1:, 0] = atoms[:-1, 2] + torch.tensor([0.0, 1.329, 0.0])
+    return Backbone(atoms, "A" * len(places))
+
+
+def test_clashes_spacing_and_size_of_points_on_a_line() -> None:
+    """Five CA: neighbours never clash, others nearer than 3.6 angstrom do; all by hand."""
+    # Second neighbours at 3.5, 3.7, 3.5; third ones further than 3.6.
+    found = backbone_metrics([line(0.0, 1.7, 3.5, 5.4, 7.0)], pairs=0)
+    assert found["clashes"] == pytest.approx(100 * 2 / 5)
+    assert found["peptide_bond"] == pytest.approx(0.0, abs=1e-6)
+    assert found["ca_spacing"] == pytest.approx(1.75)
+    # .19 and .21 from 3.8.
+    found = backbone_metrics([line(0.0, 3.99, 8.0, 11.61, 15.2)], pairs=0)
+    assert found["ca_valid"] == pytest.approx(0.5)
+    assert found["clashes"] == 0
+    places = torch.tensor([0.0, 3.8, 7.6, 11.4, 15.2])
+    expected = float(places.std(correction=0)) / (2.2 * 5**0.38)
+    found = backbone_metrics([line(*places.tolist())], pairs=0)
+    assert found["compactness"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_metrics_of_real_chains_are_those_of_proteins(real: list[Backbone]) -> None:

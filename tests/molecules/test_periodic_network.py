@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas_molecules import Lattice
@@ -101,6 +101,25 @@ def test_waves_are_those_of_the_formula() -> None:
     axis_and_frequency = 2 * 6 + 4
     assert waves[1, 3, 4, axis_and_frequency].item() == pytest.approx(angle.sin().item())
     assert waves[1, 3, 4, 18 + axis_and_frequency].item() == pytest.approx(angle.cos().item())
+
+
+def test_pulls_are_sines_of_learned_strengths_one_pair_at_a_time() -> None:
+    """Shares of the atoms, sines alone, and the strengths of each frequency added up by axis."""
+    model, (x, _) = network(), crystals()
+    pull = model.pull
+    pairs = model._waves(x["fractional"])
+    h = torch.randn(3, 7, pull.receiver.in_features, generator=torch.Generator().manual_seed(4))
+    share = torch.full((3, 7), 1 / 7)
+    found = pull(h, pairs, share)
+    apart = x["fractional"][1] - x["fractional"][1, 2]
+    total = torch.zeros(3)
+    for j in range(7):
+        both = pull.receiver(h[1, 2]) + pull.sender(h[1, j]) + pull.pair(pairs[1, 2, j])
+        strength = pull.strength(nn.functional.silu(both)).view(3, 6)
+        sines = (2 * torch.pi * torch.arange(1, 7) * apart[j].unsqueeze(-1)).sin()
+        total += (strength * sines).sum(-1) / 7
+    assert total.abs().max() > 1e-2
+    assert torch.allclose(found[1, 2], total, atol=1e-5)
 
 
 def test_gradients_are_finite_beside_padding() -> None:

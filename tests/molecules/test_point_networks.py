@@ -289,7 +289,7 @@ def test_wrong_states_and_settings_are_refused() -> None:
         EGNN(joint=True)
     with pytest.raises(ConfigError, match="radius: got -1"):
         EGNN(radius=-1.0)
-    with pytest.raises(ConfigError, match="at least one layer"):
+    with pytest.raises(ConfigError, match="width, depth, kinds, features: got 64, 0"):
         EGNN(depth=0)
     with pytest.raises(ConfigError, match="bumps, reach"):
         EGNN(reach=0.0)

@@ -106,6 +106,12 @@ def test_oxygen_is_in_the_peptide_plane() -> None:
     assert wrapped(opposite - math.radians(-45.0) - math.pi)[:-1].abs().max() < 1e-9
 
 
+def test_residues_are_bound_up_to_1_8_angstrom() -> None:
+    atoms = torch.zeros(3, 4, 3)
+    atoms[1, 0, 0], atoms[2, 0, 0] = 1.79, 1.81
+    assert connected(atoms).tolist() == [True, False]
+
+
 def test_chain_of_torsions_has_them_and_ideal_geometry() -> None:
     generator = torch.Generator().manual_seed(1)
     angles = math.pi * (2 * torch.rand(3, 30, 3, generator=generator, dtype=torch.float64) - 1)
@@ -179,6 +185,27 @@ def test_files_give_back_what_was_written(globin: Backbone, suffix: str, tmp_pat
     assert not again.skipped
     for one, two in zip(again.chains, (globin, other), strict=True):
         assert (one.atoms - two.atoms).abs().max() < 6e-4
+
+
+def test_alternatives_modified_residues_and_numbers(globin: Backbone, tmp_path: Path) -> None:
+    """Selenomethionine is M; a residue that is two in part counts once, as the first."""
+    lines = write_structure(tmp_path / "a.pdb", globin).read_text().splitlines()
+    atoms = [line for line in lines if line.startswith("ATOM")]
+    first, second, rest = atoms[:4], atoms[4:8], atoms[8:]
+    first = [line[:17] + "MSE" + line[20:] for line in first]
+    far = [f"{line[:30]}{float(line[30:38]) + 9:8.3f}{line[38:]}" for line in second]
+    second = [f"{line[:16]}ASER{line[20:]}" for line in second]
+    second += [f"{line[:16]}BTHR{line[20:]}" for line in far]
+    file = tmp_path / "b.pdb"
+    file.write_text("\n".join([*first, *second, *rest, "END", ""]))
+    chain = read_structure(file).chains[0]
+    assert chain.sequence == "MS" + globin.sequence[2:]
+    assert torch.allclose(chain.atoms, globin.atoms, atol=1e-3)
+    assert globin.numbers is not None
+    assert list(chain.numbers or ()) == list(globin.numbers)
+    moved = Backbone(globin.atoms, globin.sequence, numbers=range(7, 7 + len(globin)))
+    again = read_structure(write_structure(tmp_path / "c.pdb", moved)).chains[0]
+    assert list(again.numbers or ()) == list(range(7, 7 + len(globin)))
 
 
 def test_pdb_and_mmcif_of_one_entry_agree() -> None:

@@ -19,6 +19,7 @@ from flowatlas_molecules.backbone_system import BackboneSystem as BackboneSystem
 from flowatlas_molecules.backbone_torsions import BackboneTorsions as BackboneTorsions
 from flowatlas_molecules.backbone_torsions import backbone_torsions as backbone_torsions
 from flowatlas_molecules.backbone_torsions import chain_from_torsions as chain_from_torsions
+from flowatlas_molecules.chain_batches import ChainBatches as ChainBatches
 from flowatlas_molecules.cif import CifFile as CifFile
 from flowatlas_molecules.cif import crystal_of as crystal_of
 from flowatlas_molecules.cif import read_cif as read_cif

@@ -13,8 +13,8 @@ import torch
 from flowatlas.errors import ConfigError
 from flowatlas.schedulers import CondOT, Exponential
 from flowatlas.solvers import Solver
-from flowatlas.system import System
 from flowatlas_molecules.backbone_flow import sample_backbones
+from flowatlas_molecules.network_system import NetworkSystem
 from flowatlas_molecules.networks import FrameTransformer
 from flowatlas_molecules.structures import Backbone, write_structure
 
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["BackboneSystem"]
 
-_NETWORK = "network"
 #: Chains in a picture.
 _SHOWN = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackboneSystem(System[list[Backbone]]):
+class BackboneSystem(NetworkSystem[Backbone]):
     """Network, lengths and solver of a flow of backbones.
 
     Attributes:
@@ -55,6 +54,8 @@ class BackboneSystem(System[list[Backbone]]):
     """
 
     name = "backbone"
+    network_class = FrameTransformer
+    suffix = ".pdb"
 
     network: FrameTransformer
     lengths: tuple[int, ...]
@@ -64,10 +65,6 @@ class BackboneSystem(System[list[Backbone]]):
     def __post_init__(self) -> None:
         if not self.lengths or min(self.lengths) < 1:
             raise ConfigError(f"lengths: got {self.lengths}; one or more positive numbers.")
-
-    @property
-    def default_solver(self) -> tuple[str, int]:
-        return "euler", self.steps
 
     def draw(
         self,
@@ -95,15 +92,12 @@ class BackboneSystem(System[list[Backbone]]):
             residues=self.network.residues,
             solver=self.solver() if solver is None else solver,
             rotation_schedule=Exponential(rate) if rate > 0 else CondOT(),
-            device=next(self.network.parameters()).device,
+            device=self.device,
             generator=torch.Generator().manual_seed(seed + 1),
         )
 
-    def export(self, samples: list[Backbone], output: Path) -> tuple[Path, ...]:
-        """A PDB file for each chain: `000.pdb`, `001.pdb`, ..."""
-        return tuple(
-            write_structure(output / f"{i:03d}.pdb", chain) for i, chain in enumerate(samples)
-        )
+    def write_one(self, file: Path, sample: Backbone) -> Path:
+        return write_structure(file, sample)
 
     def figure(self, samples: list[Backbone], title: str) -> Figure:
         from flowatlas_molecules.plots import chain_gallery
@@ -111,8 +105,7 @@ class BackboneSystem(System[list[Backbone]]):
         shown = [chain.atoms[:, 1].float().cpu().numpy() for chain in samples[:_SHOWN]]
         return chain_gallery([shown], names=["sample"], title=title)
 
-    def save_parts(self, directory: Path) -> dict[str, Any]:
-        self.network.save_pretrained(directory / _NETWORK)
+    def stored(self) -> dict[str, Any]:
         return {
             "lengths": list(self.lengths),
             "rotation_rate": self.rotation_rate,
@@ -120,10 +113,10 @@ class BackboneSystem(System[list[Backbone]]):
         }
 
     @classmethod
-    def load_parts(cls, directory: Path, stored: Mapping[str, Any]) -> BackboneSystem:
+    def restored(cls, network: FrameTransformer, stored: Mapping[str, Any]) -> BackboneSystem:
         return cls(
+            network=network,
             lengths=tuple(int(n) for n in stored["lengths"]),
             rotation_rate=float(stored["rotation_rate"]),
             steps=int(stored["steps"]),
-            network=FrameTransformer.from_pretrained(directory / _NETWORK).requires_grad_(False),
         )

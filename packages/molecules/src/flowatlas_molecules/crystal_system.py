@@ -12,11 +12,11 @@ from torch import Tensor
 
 from flowatlas.errors import ConfigError
 from flowatlas.solvers import Solver
-from flowatlas.system import System
 from flowatlas_molecules.cif import write_cif
 from flowatlas_molecules.crystal_flow import sample_crystals
 from flowatlas_molecules.crystals import Crystal
 from flowatlas_molecules.manifolds.lattice import LatticePrior
+from flowatlas_molecules.network_system import NetworkSystem
 from flowatlas_molecules.networks import PeriodicNetwork
 
 if TYPE_CHECKING:
@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["CrystalSystem"]
 
-_NETWORK = "network"
 #: Crystals in a picture.
 _SHOWN = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrystalSystem(System[list[Crystal]]):
+class CrystalSystem(NetworkSystem[Crystal]):
     """Network, prior of cells and solver of a flow of crystals.
 
     Attributes:
@@ -60,6 +59,8 @@ class CrystalSystem(System[list[Crystal]]):
     """
 
     name = "crystal"
+    network_class = PeriodicNetwork
+    suffix = ".cif"
 
     network: PeriodicNetwork
     prior: LatticePrior
@@ -70,10 +71,6 @@ class CrystalSystem(System[list[Crystal]]):
     def __post_init__(self) -> None:
         if not self.compositions:
             raise ConfigError("compositions: got none; one or more tuples of atomic numbers.")
-
-    @property
-    def default_solver(self) -> tuple[str, int]:
-        return "euler", self.steps
 
     def draw(
         self,
@@ -100,21 +97,19 @@ class CrystalSystem(System[list[Crystal]]):
             self.prior,
             solver=self.solver() if solver is None else solver,
             slope=self.slope,
-            device=next(self.network.parameters()).device,
+            device=self.device,
             generator=torch.Generator().manual_seed(seed + 1),
         )
 
-    def export(self, samples: list[Crystal], output: Path) -> tuple[Path, ...]:
-        """A CIF file for each crystal: `000.cif`, `001.cif`, ..."""
-        return tuple(write_cif(output / f"{i:03d}.cif", one) for i, one in enumerate(samples))
+    def write_one(self, file: Path, sample: Crystal) -> Path:
+        return write_cif(file, sample)
 
     def figure(self, samples: list[Crystal], title: str) -> Figure:
         from flowatlas_molecules.crystal_plots import cell_gallery
 
         return cell_gallery([samples[:_SHOWN]], names=["sample"], title=title)
 
-    def save_parts(self, directory: Path) -> dict[str, Any]:
-        self.network.save_pretrained(directory / _NETWORK)
+    def stored(self) -> dict[str, Any]:
         return {
             "prior": {"mean": list(self.prior.log_mean), "std": list(self.prior.log_std)},
             "compositions": [list(one) for one in self.compositions],
@@ -123,11 +118,11 @@ class CrystalSystem(System[list[Crystal]]):
         }
 
     @classmethod
-    def load_parts(cls, directory: Path, stored: Mapping[str, Any]) -> CrystalSystem:
+    def restored(cls, network: PeriodicNetwork, stored: Mapping[str, Any]) -> CrystalSystem:
         return cls(
+            network=network,
             prior=LatticePrior(**stored["prior"]),
             compositions=tuple(tuple(int(z) for z in one) for one in stored["compositions"]),
             slope=float(stored["slope"]),
             steps=int(stored["steps"]),
-            network=PeriodicNetwork.from_pretrained(directory / _NETWORK).requires_grad_(False),
         )

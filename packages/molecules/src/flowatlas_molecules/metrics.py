@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,10 +12,12 @@ from torch import Tensor
 
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas_molecules.dihedrals import dihedrals
+from flowatlas_molecules.residues import LETTERS
 from flowatlas_molecules.structures import Backbone
 
 __all__ = [
     "backbone_metrics",
+    "composition_distance",
     "handedness",
     "radius_of_gyration",
     "secondary_structure",
@@ -116,6 +119,20 @@ def tm_score(a: Backbone, b: Backbone) -> float:
     # Letters do not change the alignment, but there must be some.
     found = tmtools.tm_align(x, y, "A" * len(x), "A" * len(y))
     return float((found.tm_norm_chain1 + found.tm_norm_chain2) / 2)
+
+
+def composition_distance(chains: Sequence[Backbone], others: Sequence[Backbone]) -> float:
+    r"""Total variation between the residue types of two sets, $\tfrac12 \sum_a |p_a - q_a|$.
+
+    Zero for equal shares of the twenty amino acids, one for none in common; NaN if a set has none
+    of them. Residues of unknown type do not count.
+    """
+    shares = []
+    for some in (chains, others):
+        found = Counter("".join(chain.sequence for chain in some))
+        counts = np.array([found[letter] for letter in LETTERS], dtype=float)
+        shares.append(counts / counts.sum() if counts.any() else np.full(len(LETTERS), math.nan))
+    return float(np.abs(shares[0] - shares[1]).sum() / 2)
 
 
 def backbone_metrics(

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from flowatlas.benchmarks import Fitted, Judge, Metric, Outcome, SystemBenchmark, Task
-from flowatlas.benchmarks.config import require
 from flowatlas.benchmarks.contract import Array
-from flowatlas.benchmarks.method import Method
-from flowatlas.benchmarks.preset import Preset
 from flowatlas.solvers import Solver
 from flowatlas_molecules.backbone_flow import backbone_data, backbone_objective
 from flowatlas_molecules.backbone_system import BackboneSystem
 from flowatlas_molecules.backbone_torsions import backbone_torsions, chain_from_torsions
-from flowatlas_molecules.metrics import backbone_metrics
+from flowatlas_molecules.benchmarks.backbone_settings import (
+    METHODS,
+    PRESETS,
+    BackboneMethod,
+    BackbonePreset,
+)
+from flowatlas_molecules.metrics import backbone_metrics, composition_distance
 from flowatlas_molecules.networks import FrameTransformer
 from flowatlas_molecules.packaged import packaged_chains
 from flowatlas_molecules.plots import backbone_angles, chain_gallery
@@ -28,141 +30,10 @@ from flowatlas_molecules.structures import Backbone
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["BACKBONE", "BackboneBenchmark", "BackboneMethod", "BackbonePreset"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackboneMethod(Method):
-    """How backbones are trained and drawn.
-
-    Attributes:
-        residues: whether residue types flow along.
-        rotation_rate: of the exponential schedule along which rotations are sampled; 0 for the
-            straight one.
-        geometry: weight of the loss of atoms and near distances, late in the flow.
-        solver_steps: Euler steps.
-        The others are those of `Method`.
-    """
-
-    residues: bool = False
-    rotation_rate: float = 10.0
-    geometry: float = 3.0
-    solver_steps: int = 100
-
-    def __post_init__(self) -> None:
-        for name in ("rotation_rate", "geometry"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        require(self.solver_steps >= 1, "solver_steps", self.solver_steps, "1 or more")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackbonePreset(Preset):
-    """Network, data and budget of one run.
-
-    Attributes:
-        width: of the features of residues.
-        pair_width: of the features of pairs.
-        depth: blocks.
-        heads: of the attention.
-        packaged: whether to train on pieces of the structures that ship with tmtools, not on whole
-            chains of the data folder.
-        min_length: of the chains, in residues.
-        max_length: of the chains, in residues.
-        pairs: whose TM score is taken.
-        The others are those of `Preset`; `samples` counts chains.
-    """
-
-    width: int
-    pair_width: int = 32
-    depth: int
-    heads: int = 8
-    packaged: bool = False
-    min_length: int = 40
-    max_length: int = 128
-    pairs: int = 60
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("width", "pair_width", "depth", "heads"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        require(self.width % self.heads == 0, "heads", self.heads, "a divisor of width")
-        require(self.min_length >= 5, "min_length", self.min_length, "5 or more")
-        require(
-            self.max_length >= self.min_length,
-            "max_length",
-            self.max_length,
-            "min_length or more",
-        )
+__all__ = ["BACKBONE", "BackboneBenchmark"]
 
 
 BackboneTask = Task[BackboneMethod, BackbonePreset]
-
-_METHODS = {
-    method.name: method
-    for method in (
-        BackboneMethod(
-            name="frames",
-            summary="SE(3) flow, rotations sampled along an exponential schedule",
-        ),
-        BackboneMethod(
-            name="linear",
-            summary="the same, rotations and translations sampled at one rate",
-            rotation_rate=0.0,
-        ),
-        BackboneMethod(
-            name="codesign",
-            summary="residue types as a discrete third component",
-            residues=True,
-        ),
-    )
-}
-_CPU = BackbonePreset(
-    width=64,
-    depth=4,
-    batch=4,
-    lr=5e-3,
-    warmup=50,
-    steps=1300,  # the cosine ends before the time does, on a shared core of 2024
-    max_seconds=540.0,
-    ema=0.99,
-    samples=24,
-    threads=1,
-)
-_PRESETS = {
-    "demo": replace(
-        _CPU,
-        width=48,
-        pair_width=16,
-        depth=3,
-        lr=6e-3,
-        warmup=20,
-        steps=400,
-        max_seconds=40.0,
-        ema=0.98,
-        samples=8,
-        packaged=True,
-        min_length=32,
-        max_length=32,
-        pairs=10,
-    ),
-    "cpu": _CPU,
-    "gpu": replace(
-        _CPU,
-        width=256,
-        pair_width=64,
-        depth=6,
-        batch=32,
-        lr=3e-4,
-        warmup=500,
-        steps=30_000,
-        max_seconds=1500.0,
-        ema=0.999,
-        samples=128,
-        pairs=500,
-        threads=None,
-        device="auto",
-    ),
-}
 
 
 class BackboneBenchmark(SystemBenchmark[BackboneMethod, BackbonePreset, BackboneSystem]):
@@ -176,8 +47,9 @@ class BackboneBenchmark(SystemBenchmark[BackboneMethod, BackbonePreset, Backbone
         "Chains are split by sequence cluster, 15 % of them held out as test. Samples have lengths "
         "drawn from those of test chains. Every number is printed beside that of the held-out "
         "chains, of as many training chains, and of chains of ideal bonds whose torsions are drawn "
-        "independently from training residues. Designability needs the weights of a folding "
-        "network and is not measured."
+        "independently from training residues. Residue types, where they flow along, are compared "
+        "with those of the held-out chains by total variation. Designability needs the weights of "
+        "a folding network and is not measured."
     )
     baselines = {  # noqa: RUF012
         "heldout": "held-out real chains",
@@ -185,8 +57,8 @@ class BackboneBenchmark(SystemBenchmark[BackboneMethod, BackbonePreset, Backbone
         "torsions": "independent torsions",
     }
     measure = "share of neighbouring CA 3.8 Å apart, over that of held-out chains"
-    methods = _METHODS
-    presets = _PRESETS
+    methods = METHODS
+    presets = PRESETS
     metrics = (
         Metric("ca_valid", "CA 3.8 Å apart", "higher"),
         Metric("ca_spacing", "CA spacing, Å", "", 2),
@@ -197,6 +69,7 @@ class BackboneBenchmark(SystemBenchmark[BackboneMethod, BackbonePreset, Backbone
         Metric("handedness", "right-handed", ""),
         Metric("compactness", "Rg / expected", ""),
         Metric("tm_diversity", "1 - TM", ""),
+        Metric("composition", "residues, TV", "lower"),
         Metric("seconds_training", "training, s", "", 0),
     )
 
@@ -208,7 +81,12 @@ class BackboneBenchmark(SystemBenchmark[BackboneMethod, BackbonePreset, Backbone
         chains = _chains(task)
         torch.manual_seed(task.seed)
         network = FrameTransformer(
-            preset.width, preset.pair_width, preset.depth, preset.heads, residues=method.residues
+            preset.width,
+            preset.pair_width,
+            preset.depth,
+            preset.heads,
+            neighbors=preset.neighbors,
+            residues=method.residues,
         )
         fitted = fit_network(
             network,
@@ -253,6 +131,10 @@ class BackboneBenchmark(SystemBenchmark[BackboneMethod, BackbonePreset, Backbone
             for prefix, group in sets.items()
             for name, value in backbone_metrics(group, pairs=preset.pairs, seed=task.seed).items()
         }
+        if system.network.residues:
+            for prefix in ("", "train/"):
+                found = composition_distance(sets[prefix], chains.test)
+                metrics[f"{prefix}composition"] = found
         metrics["seconds_training"] = fitted.seconds
         metrics["parameters"] = float(sum(p.numel() for p in system.network.parameters()))
         notes = {

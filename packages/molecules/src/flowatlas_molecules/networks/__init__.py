@@ -1,6 +1,7 @@
 """Networks over frames, clouds of atoms, and crystals."""
 
 from flowatlas_molecules.networks.egnn import EGNN as EGNN
+from flowatlas_molecules.networks.frame_neighbors import FrameNeighbors as FrameNeighbors
 from flowatlas_molecules.networks.frame_transformer import FrameTransformer as FrameTransformer
 from flowatlas_molecules.networks.invariant_point_attention import (
     InvariantPointAttention as InvariantPointAttention,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from flowatlas.errors import ConfigError
-from flowatlas_molecules.networks.point_network import PointGraph, PointNetwork, RadialBumps
+from flowatlas_molecules.networks.point_network import PointGraph, PointNetwork
 
 __all__ = ["EGNN"]
 
-#: Bumps that stand for a distance.
-_BUMPS = 16
 
-
+@dataclass(eq=False, repr=False)
 class EGNN(PointNetwork):
     r"""Points that pull and push each other along the lines between them: E(3)-equivariant.
 
@@ -25,18 +24,8 @@ class EGNN(PointNetwork):
 
     Predictions turn, and are mirrored, with the state, do not depend on where it is, and change
     places with the points. So it cannot tell a molecule from its mirror image: where that matters,
-    take `TensorFieldNetwork(mirror=False)`. States, conditions and padding are those of
-    `PointNetwork`.
-
-    Args:
-        width: of the features of points and of messages.
-        depth: layers.
-        kinds: of points, such as elements; 1 if all are alike.
-        features: numbers of each point in `condition["features"]`.
-        joint: whether kinds flow along.
-        residual: whether the centred positions are added, for paths that predict the target.
-        radius: of the neighbourhood; complete graphs if None.
-        reach: up to which distances are told apart finely, in the unit of the points.
+    take `TensorFieldNetwork(mirror=False)`. Arguments, states, conditions and padding are those of
+    `PointNetwork`; `width` is that of the messages, too.
 
     Raises:
         ConfigError: a number out of range.
@@ -56,25 +45,9 @@ class EGNN(PointNetwork):
         ```
     """
 
-    def __init__(
-        self,
-        width: int = 64,
-        depth: int = 4,
-        *,
-        kinds: int = 1,
-        features: int = 0,
-        joint: bool = False,
-        residual: bool = True,
-        radius: float | None = None,
-        reach: float = 8.0,
-    ) -> None:
-        super().__init__(
-            width, kinds=kinds, features=features, joint=joint, residual=residual, radius=radius
-        )
-        if depth < 1:
-            raise ConfigError(f"depth: got {depth}; at least one layer.")
-        self.bumps = RadialBumps(_BUMPS, reach)
-        self.layers = nn.ModuleList(_Layer(width, self.bumps.dim) for _ in range(depth))
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.layers = nn.ModuleList(_Layer(self.width, self.bumps.dim) for _ in range(self.depth))
 
     def flow(self, s: Tensor, graph: PointGraph) -> tuple[Tensor, Tensor]:
         x = graph.centred(graph.position)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from flowatlas.errors import ConfigError, ShapeError
 from flowatlas.networks import FourierTimeEmbedding, Pretrained
 from flowatlas_molecules.manifolds.backbone_frames import ANGSTROM
+from flowatlas_molecules.networks.frame_neighbors import FrameBumps, FrameNeighbors
 from flowatlas_molecules.networks.invariant_point_attention import InvariantPointAttention
 from flowatlas_molecules.residues import LETTERS
 
@@ -20,8 +21,6 @@ __all__ = ["FrameTransformer"]
 _FAR = 32
 #: Steps along the chain to the neighbours whose frames a residue sees as they are.
 _BESIDE = (-4, -3, -2, -1, 1, 2, 3, 4)
-#: Centres of the bumps that stand for distances, angstrom.
-_BUMPS = 16
 
 
 class FrameTransformer(Pretrained):
@@ -31,18 +30,21 @@ class FrameTransformer(Pretrained):
     and, with `residues`, `residue` `(batch, n)` (tokens 0 to 19, 20 the mask). The prediction has
     the same names: rotations and translations of the kind `"target"`, and logits `(batch, n, 20)`.
 
-    Blocks of invariant point attention and a perceptron turn and move every frame in its own
-    coordinates. So predictions turn with the state, do not depend on where it is (they are
-    centred), and tell a chain from its mirror image. Residues know their place in the chain and, in
-    every block, the frames of the four residues on either side as seen from their own; pairs know
-    their distance along the chain, their distance in space and their relative frames. Work is in
-    units of ten angstrom inside. Padding, of any content, changes nothing.
+    Blocks of invariant point attention, and then of messages from the nearest residues
+    (`FrameNeighbors`), turn and move every frame in its own coordinates. So predictions turn with
+    the state, do not depend on where it is (they are centred), and tell a chain from its mirror
+    image. Residues know their place in the chain and, at both halves of every block, the frames of
+    the four residues on either side as seen from their own; pairs know their distance along the
+    chain, their distance in space and their relative frames. Updates are in units of what is left
+    to say at t, so that nothing moves at t = 1. Work is in units of ten angstrom inside. Padding,
+    of any content, changes nothing.
 
     Args:
         width: of the features of residues.
         pair_width: of the features of pairs; memory grows with it and the square of the length.
         depth: how many blocks.
         heads: of the attention.
+        neighbors: residues that are seen one by one in each block, the nearest.
         residues: whether residue types are seen and predicted.
 
     Raises:
@@ -50,8 +52,10 @@ class FrameTransformer(Pretrained):
         ShapeError: a state of other names or shapes.
 
     Reference: SE(3) diffusion model with application to protein backbone generation, Yim et al.,
-    2023, arXiv:2302.02277, for the layout, which here has no pair updates, no separate sequence
-    transformer, and the frames beside.
+    2023, arXiv:2302.02277, for the layout, which here has no pair updates and no separate sequence
+    transformer; the frames beside and the nearest ones are ours. Units of updates: Elucidating the
+    Design Space of Diffusion-Based Generative Models, Karras et al., 2022, arXiv:2206.00364, whose
+    output scale this is for equal spreads of both ends.
 
     Example:
         ```python
@@ -71,6 +75,7 @@ class FrameTransformer(Pretrained):
         depth: int = 4,
         heads: int = 8,
         *,
+        neighbors: int = 16,
         residues: bool = False,
     ) -> None:
         super().__init__()
@@ -83,13 +88,10 @@ class FrameTransformer(Pretrained):
         self.node = nn.Linear(64, width)
         self.letter = nn.Embedding(len(LETTERS) + 1, width) if residues else None
         self.along = nn.Embedding(2 * _FAR + 1, pair_width)
-        self.pair = nn.Sequential(
-            nn.Linear(_BUMPS + 12, pair_width),
-            nn.SiLU(),
-            nn.Linear(pair_width, pair_width),
-            nn.LayerNorm(pair_width),
+        self.pair = _Pairs(pair_width)
+        self.blocks = nn.ModuleList(
+            _Block(width, pair_width, heads, neighbors) for _ in range(depth)
         )
-        self.blocks = nn.ModuleList(_Block(width, pair_width, heads) for _ in range(depth))
         self.logits = nn.Linear(width, len(LETTERS)) if residues else None
 
     def forward(
@@ -129,9 +131,10 @@ class FrameTransformer(Pretrained):
         if self.letter is not None:
             s = s + self.letter(torch.where(here, x["residue"], 0))
         apart = (order[:, None] - order).clamp(-_FAR, _FAR) + _FAR
-        z = self.pair(_pair_features(rotation, translation)) + self.along(apart)
+        z = self.pair(rotation, translation) + self.along(apart)
+        left = _left(t.to(translation.dtype))
         for block in self.blocks:
-            s, rotation, translation = block(s, z, rotation, translation, here)
+            s, rotation, translation = block(s, z, rotation, translation, here, left)
         translation = _centred(translation, here) / ANGSTROM
         prediction = {"rotation": rotation, "translation": translation}
         if self.logits is not None:
@@ -155,32 +158,69 @@ class FrameTransformer(Pretrained):
 
 
 class _Block(nn.Module):
-    """Attention, perceptron, and a turn and a move of every frame."""
+    """Two rounds of seeing, thinking and moving: all residues by attention, then the near ones."""
 
-    def __init__(self, width: int, pair_width: int, heads: int) -> None:
+    def __init__(self, width: int, pair_width: int, heads: int, neighbors: int) -> None:
         super().__init__()
         self.beside = nn.Linear(13 * len(_BESIDE), width)
         self.before = nn.LayerNorm(width)
         self.attention = InvariantPointAttention(width, pair_width, heads)
-        self.perceptron = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
-        )
-        self.update = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 6))
-        last = self.update[-1]
-        assert isinstance(last, nn.Linear)
-        # At first the prediction is the state.
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        self.perceptron = _perceptron(width, width)
+        self.update = _Update(width)
+        self.beside_again = nn.Linear(13 * len(_BESIDE), width)
+        self.near = FrameNeighbors(width, neighbors)
+        self.perceptron_again = _perceptron(2 * width, width)
+        self.update_again = _Update(width)
 
     def forward(
-        self, s: Tensor, z: Tensor, rotation: Tensor, translation: Tensor, mask: Tensor
+        self,
+        s: Tensor,
+        z: Tensor,
+        rotation: Tensor,
+        translation: Tensor,
+        mask: Tensor,
+        left: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         s = s + self.beside(_beside(rotation, translation, mask))
         s = s + self.attention(self.before(s), z, rotation, translation, mask)
         s = s + self.perceptron(s)
-        turn, move = self.update(s).split(3, -1)
-        move = torch.einsum("bnij,bnj->bni", rotation, move) * mask.unsqueeze(-1)
-        return s, rotation @ _turned(turn), translation + move
+        rotation, translation = self.update(s, 0.0, rotation, translation, mask, left)
+        s = s + self.beside_again(_beside(rotation, translation, mask))
+        messages, push = self.near(s, rotation, translation, mask)
+        s = s + self.perceptron_again(torch.cat([s, messages], -1))
+        rotation, translation = self.update_again(s, push, rotation, translation, mask, left)
+        return s, rotation, translation
+
+
+class _Update(nn.Module):
+    """A turn and a move of every frame, in its own axes."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.last = nn.Linear(width, 6)
+        # At first the prediction is the state.
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(
+        self,
+        s: Tensor,
+        push: Tensor | float,
+        rotation: Tensor,
+        translation: Tensor,
+        mask: Tensor,
+        left: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        turn, move = self.last(self.norm(s)).split(3, -1)
+        move = torch.einsum("bnij,bnj->bni", rotation, left * (move + push)) * mask.unsqueeze(-1)
+        return rotation @ _turned(left * turn), translation + move
+
+
+def _perceptron(width: int, out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.LayerNorm(width), nn.Linear(width, 2 * out), nn.SiLU(), nn.Linear(2 * out, out)
+    )
 
 
 def _turned(v: Tensor) -> Tensor:
@@ -195,15 +235,35 @@ def _turned(v: Tensor) -> Tensor:
     return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
 
-def _pair_features(rotation: Tensor, translation: Tensor) -> Tensor:
-    """Distance, direction and relative rotation of every two frames, `(batch, n, n, 28)`."""
-    apart = translation.unsqueeze(1) - translation.unsqueeze(2)
-    direction = torch.einsum("bnji,bnmj->bnmi", rotation, apart)
-    distance = (direction.square().sum(-1, keepdim=True) + 1e-6).sqrt()
-    centres = torch.linspace(0.2, 4.0, _BUMPS, dtype=distance.dtype, device=distance.device)
-    bumps = torch.exp(-(((distance - centres) / 0.25) ** 2))
-    relative = torch.einsum("bnji,bmjk->bnmik", rotation, rotation).flatten(-2)
-    return torch.cat([bumps, direction / (1 + distance), relative], -1)
+def _left(t: Tensor) -> Tensor:
+    r"""How far a state can be from its end, $(1 - t) / \sqrt{(1 - t)^2 + t^2}$, `(batch, 1, 1)`.
+
+    The spread of the data given the state if both ends were Gaussian. Updates in these units are
+    as large late in the flow as early, where what is left to say is small.
+    """
+    rest = 1 - t
+    return (rest / (rest.square() + t.square()).sqrt())[:, None, None]
+
+
+class _Pairs(nn.Module):
+    """Features of every two frames."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.bumps = FrameBumps()
+        self.mix = nn.Sequential(
+            nn.Linear(FrameBumps.dim, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.LayerNorm(width),
+        )
+
+    def forward(self, rotation: Tensor, translation: Tensor) -> Tensor:
+        apart = translation.unsqueeze(1) - translation.unsqueeze(2)
+        v = torch.einsum("bnji,bnmj->bnmi", rotation, apart)
+        relative = torch.einsum("bnji,bmjk->bnmik", rotation, rotation)
+        features: Tensor = self.mix(self.bumps(v, relative))
+        return features
 
 
 def _beside(rotation: Tensor, translation: Tensor, mask: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from torch_geometric.data import Batch
 
 __all__ = ["PointGraph", "PointNetwork", "RadialBumps"]
+
+#: Bumps that stand for a distance.
+_BUMPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +90,12 @@ class RadialBumps(nn.Module):
         return torch.cat([bumps, distance / (1 + distance)], -1)
 
 
+@dataclass(eq=False, repr=False)
 class PointNetwork(Pretrained):
     """A field over clouds of points in space, with kinds of points and their features.
+
+    A subclass is a dataclass too: what is common to all is declared here, once, and it adds fields
+    of its own.
 
     A state is a tensor `(batch, n, 3)` of positions, the kinds of the points (such as elements)
     `condition["kind"]` `(batch, n)`. With `joint` it is a mapping of `position` and `kind`, where
@@ -105,10 +112,15 @@ class PointNetwork(Pretrained):
     ```python
     from flowatlas_molecules.networks import PointNetwork
 
+    @dataclass(eq=False, repr=False)
     class Mine(PointNetwork):
-        def __init__(self, width: int = 32, kinds: int = 1) -> None:
-            super().__init__(width, kinds=kinds)
-            self.pull = nn.Linear(width, 1)
+        hidden: int = 32
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            self.pull = nn.Sequential(
+                nn.Linear(self.width, self.hidden), nn.SiLU(), nn.Linear(self.hidden, 1)
+            )
 
         def flow(self, s, graph):
             return self.pull(s) * graph.centred(graph.position), s
@@ -116,42 +128,45 @@ class PointNetwork(Pretrained):
 
     Args:
         width: of the features of points.
-        kinds: of points; 1 if all are alike.
+        depth: layers.
+        kinds: of points, such as elements; 1 if all are alike.
         features: numbers of each point in `condition["features"]` `(batch, n, features)`.
         joint: whether kinds flow along.
-        residual: whether the centred positions are added.
+        residual: whether the centred positions are added, for paths that predict the target.
         radius: of the neighbourhood; complete graphs if None.
+        reach: up to which distances are told apart finely, in the unit of the points.
 
     Raises:
         ConfigError: a number out of range; kinds that flow along but are one.
     """
 
-    def __init__(
-        self,
-        width: int,
-        *,
-        kinds: int = 1,
-        features: int = 0,
-        joint: bool = False,
-        residual: bool = True,
-        radius: float | None = None,
-    ) -> None:
+    width: int = 64
+    depth: int = 4
+    _: KW_ONLY
+    kinds: int = 1
+    features: int = 0
+    joint: bool = False
+    residual: bool = True
+    radius: float | None = None
+    reach: float = 8.0
+
+    def __post_init__(self) -> None:
+        # Arguments are in their places; parts of a module can only come after this.
         super().__init__()
-        if width < 1 or kinds < 1 or features < 0:
+        if self.width < 1 or self.depth < 1 or self.kinds < 1 or self.features < 0:
             raise ConfigError(
-                f"width, kinds, features: got {width}, {kinds} and {features}; width and kinds are "
-                "1 or more, features 0 or more."
+                f"width, depth, kinds, features: got {self.width}, {self.depth}, {self.kinds} and "
+                f"{self.features}; features is 0 or more, the others are 1 or more."
             )
-        if joint and kinds < 2:
+        if self.joint and self.kinds < 2:
             raise ConfigError("kinds: got 1 with joint=True; one kind is nothing to predict.")
-        if radius is not None and not radius > 0:
-            raise ConfigError(f"radius: got {radius}; positive, or None for complete graphs.")
-        self.kinds, self.features, self.joint = kinds, features, joint
-        self.residual, self.radius = residual, radius
+        if self.radius is not None and not self.radius > 0:
+            raise ConfigError(f"radius: got {self.radius}; positive, or None for complete graphs.")
         self.time = FourierTimeEmbedding(32)
-        self.kind = nn.Embedding(kinds + joint, width)
-        self.enter = nn.Linear(32 + features, width)
-        self.logits = nn.Linear(width, kinds) if joint else None
+        self.kind = nn.Embedding(self.kinds + self.joint, self.width)
+        self.enter = nn.Linear(32 + self.features, self.width)
+        self.logits = nn.Linear(self.width, self.kinds) if self.joint else None
+        self.bumps = RadialBumps(_BUMPS, self.reach)
 
     @abstractmethod
     def flow(self, s: Tensor, graph: PointGraph) -> tuple[Tensor, Tensor]:

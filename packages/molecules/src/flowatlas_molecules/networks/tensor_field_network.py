@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from flowatlas.errors import ConfigError
-from flowatlas_molecules.networks.point_network import PointGraph, PointNetwork, RadialBumps
+from flowatlas_molecules.networks.point_network import PointGraph, PointNetwork
 
 __all__ = ["TensorFieldNetwork"]
 
-#: Bumps that stand for a distance.
-_BUMPS = 16
 
-
+@dataclass(eq=False, repr=False)
 class TensorFieldNetwork(PointNetwork):
     r"""Messages are tensor products of features with spherical harmonics of the directions.
 
@@ -36,15 +35,9 @@ class TensorFieldNetwork(PointNetwork):
     Args:
         width: scalars of a point. There are half as many vectors, a quarter of tensors of degree
             two, and so on.
-        depth: layers.
         degree: of the features and harmonics.
         mirror: whether reflections commute with the network, too.
-        kinds: of points, such as elements; 1 if all are alike.
-        features: numbers of each point in `condition["features"]`.
-        joint: whether kinds flow along.
-        residual: whether the centred positions are added, for paths that predict the target.
-        radius: of the neighbourhood; complete graphs if None.
-        reach: up to which distances are told apart finely, in the unit of the points.
+        The others are those of `PointNetwork`.
 
     Raises:
         ConfigError: a number out of range.
@@ -65,32 +58,24 @@ class TensorFieldNetwork(PointNetwork):
         ```
     """
 
-    def __init__(
-        self,
-        width: int = 32,
-        depth: int = 2,
-        *,
-        degree: int = 2,
-        mirror: bool = True,
-        kinds: int = 1,
-        features: int = 0,
-        joint: bool = False,
-        residual: bool = True,
-        radius: float | None = None,
-        reach: float = 8.0,
-    ) -> None:
-        super().__init__(
-            width, kinds=kinds, features=features, joint=joint, residual=residual, radius=radius
-        )
-        if depth < 1 or degree < 1 or width < 2**degree:
+    # Half as wide and as deep as others: a tensor product costs more than a sum.
+    width: int = 32
+    depth: int = 2
+    _: KW_ONLY
+    degree: int = 2
+    mirror: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        width, degree = self.width, self.degree
+        if degree < 1 or width < 2**degree:
             raise ConfigError(
-                f"width, depth, degree: got {width}, {depth} and {degree}; at least one layer, "
-                "degree one, and a width of 2 to the power of the degree."
+                f"width, degree: got {width} and {degree}; degree one or more, and a width of 2 to "
+                "the power of the degree."
             )
         from e3nn import o3
 
-        self.bumps = RadialBumps(_BUMPS, reach)
-        parity = -1 if mirror else 1
+        parity = -1 if self.mirror else 1
         harmonics = o3.Irreps.spherical_harmonics(degree, p=parity)
         hidden = o3.Irreps([(width >> k, (k, parity**k)) for k in range(degree + 1)])
         vector = o3.Irreps([(1, (1, parity))])
@@ -99,7 +84,7 @@ class TensorFieldNetwork(PointNetwork):
         )
         self.empty = hidden.dim - width
         self.layers = nn.ModuleList(
-            _Layer(hidden, harmonics, width, self.bumps.dim) for _ in range(depth)
+            _Layer(hidden, harmonics, width, self.bumps.dim) for _ in range(self.depth)
         )
         self.displacement = o3.Linear(hidden, vector)
 
