@@ -174,6 +174,8 @@ def test_scores_see_what_is_wrong() -> None:
     zeros = real.rows(real.labels == 0)
     one = judge.scores(zeros.x_1, zeros.labels)
     assert one["fd"] > 5 * good["fd"] and one["coverage"] < 0.5
+    # All of them are like some test image, and few test images are like any of them.
+    assert one["precision"] > 0.9 and one["recall"] < 0.6
 
 
 def test_a_sheet_has_images_in_their_places() -> None:

@@ -172,8 +172,8 @@ def test_saved_and_loaded(make: Make, tmp_path: Path) -> None:
     x, t = inputs()
     network = awake(make(condition={"label": Classes(4)}, images={"coarse": (1, 4, 4)}))
     condition = {"label": torch.tensor([0, 1, 3]), "coarse": torch.randn(3, 1, 4, 4)}
-    network.save_pretrained(tmp_path)  # type: ignore[operator]
-    again = type(network).from_pretrained(tmp_path)  # type: ignore[attr-defined]
+    network.save_pretrained(tmp_path)
+    again = type(network).from_pretrained(tmp_path)
     assert torch.equal(again(x, t, condition), network(x, t, condition))
 
 
