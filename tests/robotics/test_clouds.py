@@ -15,7 +15,6 @@ from torch.nn.functional import silu
 from flowatlas.errors import ConfigError, DataError, ShapeError
 from flowatlas.solvers import Euler
 from flowatlas_robotics.clouds import (
-    PointEncoder,
     PointUpsampler,
     Surface,
     UpsamplingFlow,
@@ -32,7 +31,6 @@ from flowatlas_robotics.clouds import (
     surface_distance,
     write_points,
 )
-from flowatlas_robotics.clouds.encoder import EdgeConvolution
 from flowatlas_robotics.clouds.vectors import Arrows, Neighbourhood, VectorConvolution
 
 N = TypeVar("N", bound=torch.nn.Module)
@@ -111,45 +109,6 @@ def test_midpoints_of_neighbours() -> None:
     alone = torch.cdist(dense, dense) + torch.diag_embed(torch.full((2, 160), torch.inf))
     assert float(alone.min()) > 0
     assert bool((dense.amax(1) <= sparse.amax(1)).all())
-
-
-def test_symmetries_of_the_encoder() -> None:
-    encoder = awake(PointEncoder(16, 2, 4))
-    x, order = normal(2, 30, 3), shuffled(30)
-    features = encoder(x)
-    assert torch.allclose(encoder(x[:, order]), features[:, order], atol=1e-5)
-    assert torch.allclose(encoder(x + 10), features, atol=1e-3)
-    assert not torch.allclose(encoder(-x), features, atol=1e-2)
-    assert not torch.allclose(features[:, 0], features[:, 1], atol=1e-2)
-
-
-def test_an_edge_convolution_by_hand() -> None:
-    """Two neighbours, one of them at the point itself."""
-    layer = awake(EdgeConvolution(3)).double()
-    h, g = normal(3, seed=1).double(), normal(2, 3, seed=2).double()
-    x, y = normal(3, seed=3).double(), normal(2, 3, seed=4).double()
-    y[1] = x
-    edges = []
-    for feature, place in zip(g, y, strict=True):
-        apart = place - x
-        far = math.sqrt(sum(float(part) ** 2 for part in apart))
-        edge = layer.place(torch.cat([apart, torch.tensor([far])]).double())
-        edges.append(silu(layer.own(h) + layer.other(feature) + edge))
-    heard = torch.stack(edges)
-    expected = layer.out(torch.cat([heard.max(0).values, heard.sum(0) / 2]))
-    index = torch.tensor([[[1, 0]]])
-    found = layer(h.view(1, 1, 3), x.view(1, 1, 3), g[None], y[None], index)
-    assert torch.allclose(found[0, 0], expected, atol=1e-12)
-
-
-def test_layers_of_the_encoder_are_added_up() -> None:
-    encoder = awake(PointEncoder(6, 3, 4))
-    x = normal(1, 12, 3)
-    index = nearest(x, x, 4)
-    first, second, third = encoder.layers
-    h_1 = first(torch.zeros(1, 12, 6), x, torch.zeros(1, 12, 6), x, index)
-    h_2 = h_1 + second(h_1, x, h_1, x, index)
-    assert torch.allclose(encoder(x), h_2 + third(h_2, x, h_2, x, index), atol=1e-5)
 
 
 def test_symmetries_of_the_upsampler() -> None:
@@ -523,7 +482,7 @@ def test_inputs_are_checked() -> None:
     with pytest.raises(ConfigError, match="channels: got 0"):
         PointUpsampler(8, channels=0)
     with pytest.raises(ConfigError, match="width: got 0"):
-        PointEncoder(0)
+        PointUpsampler(0)
     with pytest.raises(ShapeError, match="points: got shape"):
         write_points(x, "a.ply")
     with pytest.raises(ShapeError, match="no area"):

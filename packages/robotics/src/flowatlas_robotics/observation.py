@@ -38,8 +38,7 @@ class CloudEncoder(nn.Module):
 
     The same perceptron $\phi$ sees each point, and the maximum over points knows neither their
     order nor how often each occurs; there may be any number of them. It does depend on where the
-    cloud is, and on how it is turned, unlike `flowatlas_robotics.clouds.PointEncoder`: a policy has
-    to know.
+    cloud is, and on how it is turned: a policy has to know.
 
     Args:
         axes: of space, 2 or 3 mostly.

@@ -2,7 +2,6 @@
 
 from flowatlas_robotics.clouds.draws import even_clouds as even_clouds
 from flowatlas_robotics.clouds.draws import uniform_clouds as uniform_clouds
-from flowatlas_robotics.clouds.encoder import PointEncoder as PointEncoder
 from flowatlas_robotics.clouds.files import read_points as read_points
 from flowatlas_robotics.clouds.files import write_points as write_points
 from flowatlas_robotics.clouds.flow import UpsamplingFlow as UpsamplingFlow
