@@ -54,7 +54,7 @@ def _enhancer(quick: bool) -> Case:
     from flowatlas_audio.enhancer import enhancement_path
 
     batch, frames, width = (2, 8, 16) if quick else (16, 63, 96)
-    network = FrameNetwork(129, width=width, depth=4)
+    network = FrameNetwork(129, width=width, depth=5)
     x_1, noisy = torch.randn(2, batch, frames, 258).unbind()
     return _case(
         "network of enhancement", network, FlowMatching(enhancement_path()), x_1, {"noisy": noisy}
@@ -67,7 +67,7 @@ def _backbone(quick: bool) -> Case:
     from flowatlas_molecules.networks import FrameTransformer
 
     batch, n, width = (1, 8, 16) if quick else (4, 96, 64)
-    network = FrameTransformer(width, width // 2, 4, 8)
+    network = FrameTransformer(width, width // 2, 2, 8)
     x_1 = {
         "rotation": Uniform(SO3()).sample((batch, n, 3, 3)),
         "translation": 10 * torch.randn(batch, n, 3),
